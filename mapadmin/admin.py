@@ -1,0 +1,135 @@
+"""What every command is given: the site, the report, and the one way to carry out a plan."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
+from mapadmin.core.files import make_private_folder
+from mapadmin.core.journal import Journal
+from mapadmin.core.plan import Kind, Outcome, Plan, Step, carry_out
+from mapadmin.core.report import Report
+
+if TYPE_CHECKING:
+    from mapadmin.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a changing command is to behave: its `--dry-run`, `--yes` and `--json`."""
+
+    dry_run: bool = False
+    yes: bool = False
+    as_json: bool = False
+
+
+@dataclass
+class Admin:
+    """One run of one command. `close` ends what it opened, in reverse order."""
+
+    site_option: str | None = None
+    command: str = ""
+    debug: bool = False
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    @cached_property
+    def site(self) -> Site:
+        """The site folder, read and checked when first asked for."""
+        from mapadmin.site import find_site, load_site  # msgspec: not for --help
+
+        return load_site(find_site(self.site_option))
+
+    @property
+    def journal_path(self) -> Path:
+        return self.site.state_folder / "journal.jsonl"
+
+    def at_exit(self, close: Callable[[], None]) -> None:
+        """Have `close` called at the end of the run, also after an error."""
+        self._stack.callback(close)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def perform(
+        self,
+        plan: Plan,
+        kinds: Mapping[type[Step], Kind],
+        mode: Mode,
+        *,
+        question: str = "",
+        after: Callable[[Outcome], None] | None = None,
+    ) -> Outcome:
+        """Show a plan, or carry out that same plan with a journal, and report what became of it.
+
+        `question` is asked before anything is destroyed. `after` is told the outcome before it is
+        reported, also of a run that failed: it hands over what was made. A failed run raises
+        its error once it has been reported, with the exit code that goes with it.
+        """
+        report = Report(as_json=mode.as_json)
+        if not plan:
+            report.nothing(plan)
+            return Outcome(plan)
+        if mode.dry_run:
+            report.plan(plan)
+            return Outcome(plan)
+        if plan.destroys:
+            if not mode.yes and not mode.as_json:
+                report.plan(plan)
+            report.confirm(question or "Carry this out?", yes=mode.yes)
+        make_private_folder(self.journal_path.parent)
+        journal = Journal(self.journal_path, command=self.command)
+        journal.begin(len(plan.steps))
+        outcome = carry_out(plan, kinds, [journal])
+        try:
+            if after is not None:
+                after(outcome)
+        finally:
+            journal.end("done" if outcome.ok else "failed", str(outcome.error or ""))
+            report.outcome(outcome)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+
+@contextmanager
+def error_boundary(admin: Admin) -> Iterator[None]:
+    """Every error of a run ends here: one sentence on stderr and an exit code.
+
+    A traceback is for `--debug`. Its locals are never shown, so a secret cannot be in it.
+    """
+    report = Report()
+    code = ExitCode.OK
+    try:
+        yield
+    except MapadminError as error:
+        if admin.debug:
+            raise
+        report.error(error)
+        code = error.exit_code
+    except Interrupted:
+        if admin.debug:
+            raise
+        report.say("Interrupted.")
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # `mapadmin … | head`: whoever read has seen enough.
+        sys.stderr.close()
+        code = ExitCode.OK
+    except Exception as error:
+        if admin.debug:
+            raise
+        report.say(f"Error: something unexpected happened: {type(error).__name__}: {error}")
+        report.say(
+            "  Run it again as `mapadmin --debug …` to see where; it may be worth reporting."
+        )
+        code = ExitCode.FAILED
+    finally:
+        admin.close()
+    if code:
+        raise SystemExit(code)

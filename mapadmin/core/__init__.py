@@ -1,0 +1,1 @@
+"""What every subsystem stands on: plan, checks, journal, lock, secret, report, errors."""

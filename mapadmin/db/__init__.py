@@ -1,0 +1,1 @@
+"""Accounts and grants on the site's MySQL or MariaDB server."""

@@ -1,0 +1,193 @@
+"""From what is and what is wanted to a plan. Pure, and the same for one account or ten thousand.
+
+The order keeps access whole: everything is granted before anything is revoked, and a session never
+loses what it had before and shall have afterwards. New accounts are made locked, and are unlocked
+by the statement that sets their password, after their grants are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mapadmin.core.plan import Plan, Step
+from mapadmin.core.secret import Secret, generate_password
+from mapadmin.db.effective import specificity
+from mapadmin.db.grants import Account, AccountState, Flavour, GrantTables, Level, Privileges, Scope
+from mapadmin.db.policy import Wanted
+from mapadmin.db.state import Managed, Stage, State
+from mapadmin.db.statements import (
+    Sql,
+    SqlStep,
+    create_locked,
+    describe,
+    grant,
+    revoke,
+    revoke_native_role,
+    set_locked,
+    set_password,
+    set_tls,
+)
+
+_NOTHING: Privileges = frozenset()
+
+
+@dataclass(slots=True)
+class Changes:
+    """The steps of many accounts by phase; `plan` puts the phases in their order.
+
+    Phases, not accounts, come one after the other, because neighbouring statements of one form are
+    sent as one (see `statements.merge`): a thousand accounts cost a few dozen statements.
+    """
+
+    marks: list[Step] = field(default_factory=list)
+    creates: list[Step] = field(default_factory=list)
+    grants: list[Step] = field(default_factory=list)
+    unlocks: list[Step] = field(default_factory=list)
+    attributes: list[Step] = field(default_factory=list)
+    revokes: list[Step] = field(default_factory=list)
+    passwords: dict[Account, Secret] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def plan(self, *before_unlock: Step) -> Plan:
+        """All phases in order; `before_unlock` goes in just before an account becomes usable."""
+        steps = (
+            *self.marks, *self.creates, *self.grants, *before_unlock,
+            *self.unlocks, *self.attributes, *self.revokes,
+        )  # fmt: skip
+        return Plan(steps, tuple(self.notes))
+
+
+class Differ:
+    """Compares accounts of one server; `state` is where managed accounts are marked."""
+
+    def __init__(
+        self, tables: GrantTables, state: State, plugin: str, every_privilege: Privileges
+    ) -> None:
+        self._tables = tables
+        self._state = state
+        self._plugin = plugin
+        self._every = every_privilege
+
+    @property
+    def flavour(self) -> Flavour:
+        return self._tables.flavour
+
+    def create(self, wanted: Wanted, changes: Changes, password: Secret | None = None) -> None:
+        """An account that is not there, or whose creation was cut short."""
+        account = wanted.account
+        current = self._tables.accounts.get(account)
+        name = str(account)
+        changes.marks.append(self._mark(wanted, Stage.CREATING))
+        if current is None:
+            changes.creates.append(
+                SqlStep(
+                    action="create account", target=name,
+                    detail="locked" + (", TLS required" if wanted.tls else ""),
+                    statements=(
+                        create_locked(account, self.flavour, self._plugin, tls=wanted.tls),
+                    ),
+                )
+            )  # fmt: skip
+        self._compare_grants(wanted, current, changes)
+        secret = password or generate_password()
+        changes.passwords[account] = secret
+        changes.unlocks.append(
+            SqlStep(
+                action="set password", target=name,
+                detail="stays locked" if wanted.locked else "and unlock",
+                statements=(set_password(account, self.flavour, secret, unlock=not wanted.locked),),
+            )
+        )  # fmt: skip
+
+    def change(self, wanted: Wanted, known: Managed, changes: Changes) -> None:
+        """An existing, managed account: whatever differs, and nothing else."""
+        current = self._tables.accounts[wanted.account]
+        if (known.role, known.service, known.expires) != (
+            wanted.role,
+            wanted.service,
+            wanted.expires,
+        ):
+            changes.marks.append(self._mark(wanted, Stage.MANAGED))
+        self._compare_grants(wanted, current, changes)
+        self._compare_attributes(wanted, current, changes)
+
+    def _mark(self, wanted: Wanted, stage: Stage) -> SqlStep:
+        return SqlStep(
+            action="record", target=str(wanted.account),
+            detail=f"managed, role {wanted.role or 'none'}",
+            statements=(self._state.mark(_entry(wanted, stage)),),
+        )  # fmt: skip
+
+    def _compare_attributes(self, wanted: Wanted, current: AccountState, changes: Changes) -> None:
+        name = str(wanted.account)
+        if current.locked != wanted.locked:
+            why = "expired" if wanted.locked and wanted.expires else ""
+            changes.attributes.append(
+                SqlStep(
+                    action="lock account" if wanted.locked else "unlock account", target=name,
+                    detail=why, statements=(set_locked(wanted.account, locked=wanted.locked),),
+                )
+            )  # fmt: skip
+        if current.tls != wanted.tls:
+            changes.attributes.append(
+                SqlStep(
+                    action="require TLS" if wanted.tls else "allow without TLS", target=name,
+                    statements=(set_tls(wanted.account, tls=wanted.tls),),
+                )
+            )  # fmt: skip
+
+    def _compare_grants(
+        self, wanted: Wanted, current: AccountState | None, changes: Changes
+    ) -> None:
+        account = wanted.account
+        held = current.grants if current is not None else {}
+        if held != wanted.grants:
+            for scope, privileges in wanted.grants.items():
+                if missing := privileges - held.get(scope, _NOTHING):
+                    changes.grants.append(self._grant_step(account, scope, missing))
+            for scope in _narrowest_last(held):
+                if extra := held[scope] - wanted.grants.get(scope, _NOTHING):
+                    changes.revokes.append(self._revoke_step(account, scope, extra))
+        roles = current.roles if current is not None else frozenset()
+        for role in sorted(roles):
+            if role.user not in wanted.native_roles and str(role) not in wanted.native_roles:
+                changes.revokes.append(
+                    SqlStep(
+                        action="revoke native role", target=str(account), detail=str(role),
+                        statements=(revoke_native_role(account, role, self.flavour),),
+                    )
+                )  # fmt: skip
+
+    def _grant_step(self, account: Account, scope: Scope, privileges: Privileges) -> SqlStep:
+        return SqlStep(
+            action="grant", target=str(account),
+            detail=f"{describe(privileges, self._every)} on {scope}",
+            statements=(grant(account, scope, privileges),),
+        )  # fmt: skip
+
+    def _revoke_step(self, account: Account, scope: Scope, privileges: Privileges) -> SqlStep:
+        return SqlStep(
+            action="revoke", target=str(account),
+            detail=f"{describe(privileges, self._every)} on {scope}",
+            statements=(revoke(account, scope, privileges),),
+        )  # fmt: skip
+
+    def remember(self, wanted: Wanted) -> Sql:
+        """The statement that ends the creation of an account whose password was handed over."""
+        return self._state.mark(_entry(wanted, Stage.MANAGED))
+
+
+def _entry(wanted: Wanted, stage: Stage) -> Managed:
+    return Managed(wanted.account, stage, wanted.role, wanted.service, wanted.expires)
+
+
+def _narrowest_last(grants: Iterable[Scope]) -> list[Scope]:
+    """The order of revoking: a narrow row hides the wide ones while it exists, and goes last.
+
+    Were it the other way round, a name could for a moment fall to a wide old row that gives less
+    than what was there before and will be there after.
+    """
+    databases = [scope for scope in grants if scope.level is Level.DATABASE]
+    others = sorted(scope for scope in grants if scope.level is not Level.DATABASE)
+    return sorted(databases, key=lambda scope: specificity(scope.schema)) + others

@@ -1,0 +1,121 @@
+"""The whole site at once: everybody in people.toml against everything on the server. Pure.
+
+`apply` carries the result out, `audit` only counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mapadmin.core.errors import MapadminError
+from mapadmin.core.plan import Plan
+from mapadmin.db.diff import Changes, Differ
+from mapadmin.db.grants import Account, GrantTables
+from mapadmin.db.policy import Wanted
+from mapadmin.db.state import Managed, Stage, State
+from mapadmin.db.statements import Sql, SqlStep, drop_account, revoke, set_locked
+
+CHUNK = 100  # new accounts that go through creation together: what a kill leaves to be redone
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """What `apply` would do. `created` need passwords; `leavers` are removed with --prune only."""
+
+    plan: Plan = field(default_factory=Plan)
+    created: list[Wanted] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
+    leavers: list[Account] = field(default_factory=list)
+    strangers: list[Account] = field(default_factory=list)
+
+
+def reconcile(
+    wanted: Mapping[Account, Wanted],
+    tables: GrantTables,
+    managed: Mapping[Account, Managed],
+    differ: Differ,
+) -> Reconciliation:
+    """Compare everybody; new accounts in chunks, then the changes of existing ones.
+
+    An account that is in people.toml and on the server, but was never taken over, is a stranger:
+    it is left alone and named. One that mapadmin manages and people.toml no longer names is a
+    leaver.
+    """
+    out = Reconciliation()
+    existing = Changes()
+    for account, one in sorted(wanted.items()):
+        known = managed.get(account)
+        if account not in tables.accounts or (known and known.stage is Stage.CREATING):
+            out.created.append(one)
+        elif known is None:
+            out.strangers.append(account)
+        else:
+            differ.change(one, known, existing)
+    for chunk in _chunks(out.created):
+        changes = Changes()
+        for one in chunk:
+            differ.create(one, changes)
+        out.plan += changes.plan()
+        out.changes.passwords.update(changes.passwords)
+    out.plan += existing.plan()
+    if out.strangers:
+        names = ", ".join(map(str, out.strangers[:5])) + (" …" if len(out.strangers) > 5 else "")
+        note = (
+            f"{len(out.strangers)} accounts are in people.toml but not managed, and are left "
+            f"alone: {names} (`mapadmin db import` takes them over)"
+        )
+        out.plan += Plan(notes=(note,))
+    out.leavers = sorted(
+        account for account in managed if account not in wanted and account in tables.accounts
+    )
+    return out
+
+
+def _chunks(wanted: list[Wanted]) -> Iterator[list[Wanted]]:
+    for start in range(0, len(wanted), CHUNK):
+        yield wanted[start : start + CHUNK]
+
+
+def prune_plan(
+    leavers: list[Account],
+    tables: GrantTables,
+    state: State,
+    *,
+    managed: int,
+    limit: float,
+    force: bool,
+    definers: Mapping[Account, str],
+) -> Plan:
+    """Lock, revoke, drop and forget the accounts that left people.toml; their schemas stay.
+
+    Raises MapadminError when that is more than `limit` (a share) of all managed accounts: a
+    people.toml that was cut short looks just like everybody leaving.
+    """
+    if leavers and not force and len(leavers) > limit * managed:
+        raise MapadminError(
+            f"--prune would remove {len(leavers)} of {managed} managed accounts, "
+            f"more than the limit of {limit:.0%}.",
+            remedy="Check people.toml; --force goes ahead.",
+        )
+    steps = []
+    notes = []
+    for account in leavers:
+        if account in definers:
+            notes.append(f"{account} stays: it is the definer of {definers[account]}")
+            continue
+        statements = [set_locked(account, locked=True)]
+        statements += [
+            revoke(account, scope, privileges)
+            for scope, privileges in tables.accounts[account].grants.items()
+        ]
+        statements += [drop_account(account), state.forget(account)]
+        steps.append(_drop_step(account, statements))
+    return Plan(tuple(steps), tuple(notes))
+
+
+def _drop_step(account: Account, statements: list[Sql]) -> SqlStep:
+    return SqlStep(
+        action="drop account", target=str(account), detail="not in people.toml; schemas stay",
+        destroys=True, statements=tuple(statements),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""A whole site on one machine, with nothing configured: for newcomers and for the tests."""
