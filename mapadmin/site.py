@@ -7,6 +7,7 @@ that names the key, the file and the fix. No value in them is ever a secret, onl
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import stat
@@ -15,12 +16,14 @@ from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from mapadmin.core.errors import SettingsError, UsageError
-from mapadmin.core.secret import Secret, resolve
+
+if TYPE_CHECKING:
+    from mapadmin.core.secret import Secret
 
 SITE_FILE = "mapadmin.toml"
 PEOPLE_FILE = "people.toml"
@@ -144,7 +147,7 @@ class Site:
     def state_folder(self) -> Path:
         """Where the journal is. It need not exist yet."""
         if self.settings.site.state:
-            return self.folder / Path(self.settings.site.state).expanduser()
+            return self.folder / expand(self.settings.site.state, "site.state")
         base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
         return Path(base).expanduser() / "mapadmin" / self.name
 
@@ -159,6 +162,8 @@ class Site:
 
     def secret(self, reference: str, setting: str) -> Secret:
         """Resolve a reference of this site; `setting` names it in errors."""
+        from mapadmin.core.secret import resolve
+
         return resolve(reference, setting=f"{SITE_FILE}: {setting}", base=self.folder)
 
     def everyone(self) -> Mapping[str, Person]:
@@ -171,27 +176,46 @@ class Site:
         return name in self.people.people if own is None else own
 
 
+def expand(name: str, setting: str) -> Path:
+    """A path with `~` written out. Raises SettingsError for the home of nobody."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"{setting}: {name}: {error}") from None
+
+
 def find_site(given: str | None) -> Path:
     """The site folder: --site, else MAPADMIN_SITE, else this folder or the nearest above it."""
     named = given or os.environ.get(SITE_VARIABLE)
     if named:
-        path = Path(named).expanduser()
+        path = expand(named, "--site" if given else SITE_VARIABLE)
         folder = path.parent if path.name == SITE_FILE else path
-        if not (folder / SITE_FILE).is_file():
+        if not _has_site_file(folder):
             raise SettingsError(
                 f"There is no {SITE_FILE} in {folder}.",
                 remedy=f"`mapadmin init {folder}` makes a site folder.",
             )
         return folder.resolve()
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise SettingsError(f"The working directory is gone: {error.strerror}.") from None
     for folder in (here, *here.parents):
-        if (folder / SITE_FILE).is_file():
+        if _has_site_file(folder):
             return folder
     raise SettingsError(
         f"No site is named and there is no {SITE_FILE} here.",
         remedy=f"Use --site FOLDER or set {SITE_VARIABLE}; `mapadmin init FOLDER` makes a site, "
         "`mapadmin sandbox up` one to try things on.",
     )
+
+
+def _has_site_file(folder: Path) -> bool:
+    path = folder / SITE_FILE
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise SettingsError(f"Cannot read {path}: {error.strerror}.") from None
 
 
 def load_site(folder: Path) -> Site:
@@ -214,18 +238,29 @@ def _check_site(site: Site) -> None:
     database = site.settings.database
     if database is None:
         return
-    if not re.fullmatch(r"[A-Za-z0-9_]+", database.project_prefix):
+    prefix = database.project_prefix
+    if not re.fullmatch(r"[A-Za-z0-9_]{0,59}[A-Za-z0-9]", prefix):
+        # With "map_" the project's schemas would be map__*, and map_lab would be nobody's.
         raise SettingsError(
-            f"{where}: database.project_prefix {database.project_prefix!r} must be letters, "
-            "digits and underscores.",
-            remedy='Write it without the trailing wildcard, for example "map".',
+            f"{where}: database.project_prefix {prefix!r} must be letters, digits and underscores, "
+            "and end in a letter or digit.",
+            remedy='Write it without its last underscore or wildcard, for example "map".',
         )
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", database.schema):
-        raise SettingsError(f"{where}: database.schema must be letters, digits and underscores.")
-    if not 0 < database.port < 65536:
-        raise SettingsError(f"{where}: database.port must be between 1 and 65535.")
-    if not 0 <= database.prune_limit <= 1:
-        raise SettingsError(f"{where}: database.prune_limit is a share between 0 and 1.")
+    for name, good, rule in (
+        ("host", database.host.strip() != "", "must not be empty"),
+        ("user", database.user != "", "must not be empty"),
+        (
+            "schema",
+            re.fullmatch(r"[A-Za-z0-9_]{1,64}", database.schema) is not None,
+            "must be 1 to 64 letters, digits and underscores",
+        ),
+        ("port", 0 < database.port < 65536, "must be between 1 and 65535"),
+        ("prune_limit", 0 <= database.prune_limit <= 1, "must be a share between 0 and 1"),
+        ("connect_timeout", 0 < database.connect_timeout <= 3600, "must be 1 to 3600 seconds"),
+        ("read_timeout", 0 < database.read_timeout <= 86400, "must be 1 to 86400 seconds"),
+    ):
+        if not good:
+            raise SettingsError(f"{where}: database.{name} {rule}.")
 
 
 def _check_people(site: Site) -> None:
@@ -234,14 +269,18 @@ def _check_people(site: Site) -> None:
     if both:
         raise SettingsError(f"{where}: {min(both)} is both a person and a service.")
     for name, person in site.everyone().items():
+        if not name:  # to the server, an account without a name is everybody's
+            raise SettingsError(f"{where}: there is an entry without a name.", remedy="Remove it.")
         if person.role and person.role not in site.settings.roles:
             raise SettingsError(
                 f"{where}: {name} has the role {person.role!r}, which {SITE_FILE} does not define.",
                 remedy=_suggest(person.role, site.settings.roles)
                 or f"Roles: {', '.join(site.settings.roles) or 'none'}.",
             )
-        if not person.hosts:
-            raise SettingsError(f"{where}: {name} has no hosts.", remedy='Use hosts = ["%"].')
+        if not all(person.hosts) or not person.hosts:
+            raise SettingsError(
+                f"{where}: {name} has no hosts, or an empty one.", remedy='Use hosts = ["%"].'
+            )
 
 
 def _read(path: Path, cls: type[_T]) -> _T:
@@ -253,12 +292,12 @@ def _read(path: Path, cls: type[_T]) -> _T:
         raise SettingsError(f"Cannot read {path}: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path} is not UTF-8 text.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
     try:
         return msgspec.convert(data, cls)
     except msgspec.ValidationError as error:
-        raise _explain(path, cls, str(error)) from None
+        raise _explain(path, cls, str(error), data) from None
 
 
 def _refuse_writable(path: Path) -> None:
@@ -279,45 +318,103 @@ def _refuse_writable(path: Path) -> None:
         )
 
 
-def _explain(path: Path, cls: type[msgspec.Struct], message: str) -> SettingsError:
-    """msgspec's error in the words of the file: section, key, and the nearest key there is."""
+def _explain(
+    path: Path, cls: type[msgspec.Struct], message: str, data: dict[str, Any]
+) -> SettingsError:
+    """msgspec's error in the words of the file: section, key, and the fix."""
     what, _, place = message.partition(" - at ")
     keys = place.strip("`").removeprefix("$").strip(".")
-    section = f"[{keys}] " if keys else ""
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
-    if unknown:
+    named = _named(keys, cls, message, data)
+    section = f"[{named}]" if named else "the file"
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
         known = _keys_at(cls, keys)
         return SettingsError(
-            f"{path}: {section}has no setting {unknown[1]!r}.",
+            f"{path}: {section} has no setting {unknown[1]!r}.",
             remedy=_suggest(unknown[1], known) or f"Settings there: {', '.join(sorted(known))}.",
         )
-    missing = re.fullmatch(r"Object missing required field `(.*)`", what)
-    if missing:
-        return SettingsError(f"{path}: {section}lacks the setting {missing[1]!r}.")
-    key = f"{keys}: " if keys else ""
-    return SettingsError(f"{path}: {key}{what[:1].lower()}{what[1:]}.")
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", what):
+        remedy = f"Add {missing[1]} = … to {section}." if named else f"Add [{missing[1]}]."
+        return SettingsError(f"{path}: {section} lacks the setting {missing[1]!r}.", remedy=remedy)
+    return SettingsError(f"{path}: {named} {_complaint(what, _type_at(cls, keys))}.")
+
+
+_WORDS = {
+    "str": "text in quotes", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "array": "a list in brackets", "object": "a section", "null": "nothing",
+}  # fmt: skip
+
+
+def _complaint(what: str, info: Any) -> str:
+    """What is wrong with a value, in TOML's words instead of Python's."""
+    if wrong := re.fullmatch(r"Expected `(.*?)(?: \| null)?`, got `(.*)`", what):
+        wanted, got = (_WORDS.get(name, f"a {name}") for name in wrong.groups())
+        return f"must be {wanted}, not {got}"
+    if value := re.fullmatch(r"Invalid enum value (.*)", what, re.DOTALL):
+        return f"is {value[1]}, and must be one of: {', '.join(info.cls)}"
+    if what == "Invalid RFC3339 encoded date":
+        return "must be a date such as 2027-06-30"
+    return f"is wrong: {what[:1].lower()}{what[1:]}"
+
+
+def _named(keys: str, cls: type[msgspec.Struct], message: str, data: dict[str, Any]) -> str:
+    """The place of an error with the names that msgspec leaves out (`people[...]`).
+
+    The entry meant is the one that, alone, is refused in the same words.
+    """
+    out = ""
+    node: Any = data
+    for part in _TOKENS.findall(keys):
+        key = part
+        if part == "[...]":
+            key = _culprit(node, cls, message, data)
+        elif part.startswith("["):
+            key = int(part[1:-1])
+            out += part
+        if isinstance(key, str):
+            bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
+            out += f"{'.' if out else ''}{key if bare else json.dumps(key, ensure_ascii=False)}"
+        node = node[key]
+    return out
+
+
+def _culprit(
+    entries: dict[str, Any], cls: type[msgspec.Struct], message: str, data: dict[str, Any]
+) -> str:
+    everything = dict(entries)
+    for name, entry in everything.items():
+        entries.clear()
+        entries[name] = entry
+        try:
+            msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return name
+    raise AssertionError("unreachable")
+
+
+_TOKENS = re.compile(r"\[[^\]]*\]|[^.\[]+")
+
+
+def _type_at(cls: type[msgspec.Struct], keys: str) -> Any:
+    """msgspec's description of a dotted place of the file (`[…]` stands for any name)."""
+    info: Any = msgspec.inspect.type_info(cls)
+    for key in _TOKENS.findall(keys):
+        info = _inside(info, key)
+    return _unwrap(info)
 
 
 def _keys_at(cls: type[msgspec.Struct], keys: str) -> list[str]:
-    """The settings that exist at a dotted place of the file (`[…]` stands for any name)."""
-    info: Any = msgspec.inspect.type_info(cls)
-    for key in re.findall(r"\[[^\]]*\]|[^.\[]+", keys):
-        info = _inside(info, key)
-        if info is None:
-            return []
-    info = _unwrap(info)
-    return (
-        [f.encode_name for f in info.fields] if isinstance(info, msgspec.inspect.StructType) else []
-    )
+    """The settings that exist there."""
+    return [field.encode_name for field in _type_at(cls, keys).fields]
 
 
 def _inside(info: Any, key: str) -> Any:
     info = _unwrap(info)
     if isinstance(info, msgspec.inspect.DictType):
         return info.value_type
-    if isinstance(info, msgspec.inspect.StructType):
-        return next((f.type for f in info.fields if f.encode_name == key), None)
-    return None
+    if isinstance(info, msgspec.inspect.ListType):
+        return info.item_type
+    return next(f.type for f in info.fields if f.encode_name == key)
 
 
 def _unwrap(info: Any) -> Any:

@@ -95,6 +95,7 @@ class RunningServer:
             for (number,) in cursor.fetchall():
                 with suppress(OperationalError):  # it may have ended by itself
                     cursor.execute(f"KILL {number}")
+            cursor.execute("SET foreign_key_checks = OFF")  # schemas refer to each other
             cursor.execute("SELECT schema_name FROM information_schema.schemata")
             for (schema,) in cursor.fetchall():
                 if schema not in _SYSTEM_SCHEMAS:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
+from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UnreachableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,7 @@ class StepState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    UNKNOWN = "unknown"  # sent together with one that was cut short: the next run finds out
     NOT_STARTED = "not started"
 
 
@@ -161,7 +162,9 @@ def _run_batch(
     if failure is not None and done < len(steps):
         interrupted = isinstance(failure, Interrupted)
         states.append(StepState.INTERRUPTED if interrupted else StepState.FAILED)
-        states += [StepState.NOT_STARTED] * (len(steps) - len(states))
+        cut_short = interrupted or isinstance(failure, UnreachableError)
+        rest = StepState.UNKNOWN if cut_short else StepState.NOT_STARTED
+        states += [rest] * (len(steps) - len(states))
     for recorder in recorders:
         try:
             recorder.ended(steps, states, str(failure) if failure else "")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from mapadmin.core.errors import ExitCode, MapadminError, UsageError
+from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,10 +29,12 @@ _STEP_STYLE = {
     "done": "green",
     "failed": "bold red",
     "interrupted": "bold red",
+    "unknown": "magenta",
     "not started": "dim",
     "planned": "",
 }
 _PIPE_WIDTH = 100_000  # columns: in a pipe nothing is folded or cut
+_LEAST_FIT = 24  # columns that a Column with `fit` has at the least
 SHOWN_STEPS = 40  # of a long plan on a terminal; --json and pipes have them all
 
 
@@ -42,6 +46,7 @@ class Column:
     value: Callable[[Any], object]
     right: bool = False
     style: Callable[[Any], str] | None = None
+    fit: bool = False  # on a terminal, cut to the width that the other columns leave
 
 
 class Report:
@@ -74,6 +79,28 @@ class Report:
         console = make_console(sys.stdout)
         console.print(make_table(rows, columns, title, terminal=console.is_terminal))
 
+    def watch(
+        self, look: Callable[[], tuple[str, Sequence[Any]]], columns: Sequence[Column], *,
+        seconds: float,
+    ) -> None:  # fmt: skip
+        """Show a title and rows again and again, until Ctrl-C ends it, which is no error.
+
+        On a terminal in place; in a pipe one table, or with `as_json` one document, after the
+        other.
+        """
+        console = make_console(sys.stdout)
+        with suppress(Interrupted):
+            if console.is_terminal and not self.as_json:
+                _watch_live(console, look, columns, seconds)
+            while True:
+                title, rows = look()
+                if self.as_json:
+                    self.document(rows)
+                else:
+                    self.print_table(rows, columns, title)
+                sys.stdout.flush()
+                time.sleep(seconds)
+
     def text(self, text: str) -> None:
         """A line of data on stdout."""
         sys.stdout.write(text + "\n")
@@ -99,6 +126,7 @@ class Report:
         if self.as_json:
             self.document(plan_document(outcome, "done" if outcome.ok else "failed"))
             return
+        self._notes(outcome.plan)
         from mapadmin.core.plan import StepState
 
         counts = {state: outcome.states.count(state) for state in StepState}
@@ -108,7 +136,7 @@ class Report:
         self._steps(outcome)
         stopped = [
             f"{counts[state]} {state.value}"
-            for state in (StepState.FAILED, StepState.INTERRUPTED)
+            for state in (StepState.FAILED, StepState.INTERRUPTED, StepState.UNKNOWN)
             if counts[state]
         ]
         done = f"{_count(counts[StepState.DONE], 'step')} done"
@@ -191,6 +219,22 @@ class Report:
             raise MapadminError("Not confirmed: nothing was changed.", exit_code=ExitCode.FAILED)
 
 
+def _watch_live(
+    console: Console,
+    look: Callable[[], tuple[str, Sequence[Any]]],
+    columns: Sequence[Column],
+    seconds: float,
+) -> NoReturn:
+    from rich.live import Live
+
+    # Whatever ends this, rich gives the screen back as it was.
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            title, rows = look()
+            live.update(make_table(rows, columns, title, terminal=True), refresh=True)
+            time.sleep(seconds)
+
+
 def make_console(file: IO[str]) -> Console:
     """A console that honours NO_COLOR, and does not fold or colour in a pipe."""
     from rich.console import Console
@@ -215,11 +259,16 @@ def make_table(
     table = Table(
         box=box.SIMPLE_HEAD if terminal else None, title=title or None, title_justify="left",
         pad_edge=False, padding=(0, 1) if terminal else (0, 2, 0, 0), header_style="bold",
+        collapse_padding=True,
     )  # fmt: skip
     for column in columns:
         table.add_column(
-            column.header, justify="right" if column.right else "left", overflow="fold"
-        )
+            column.header, justify="right" if column.right else "left",
+            overflow="ellipsis" if column.fit else "fold",
+            no_wrap=column.fit, ratio=1 if column.fit and terminal else None,
+            width=_LEAST_FIT if column.fit and terminal else None,
+        )  # fmt: skip
+    table.expand = terminal and any(column.fit for column in columns)
     for row in rows:
         cells = []
         for column in columns:

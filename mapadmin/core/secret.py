@@ -181,7 +181,10 @@ def _from_aws(identifier: str, setting: str, base: Path) -> str:
     try:
         answer = boto3.client("secretsmanager").get_secret_value(SecretId=name)
     except (BotoCoreError, ClientError) as error:
-        raise SettingsError(f"{setting}: AWS Secrets Manager: {error}") from None
+        raise SettingsError(
+            f"{setting}: AWS Secrets Manager: {error}",
+            remedy="Check this machine's AWS credentials and region.",
+        ) from None
     if "SecretString" not in answer:
         raise SettingsError(f"{setting}: the secret {name} is binary, not text.")
     text = str(answer["SecretString"])

@@ -15,7 +15,7 @@ from mapadmin.core.journal import Entry
 from mapadmin.core.plan import Kind, Outcome, Plan, Step, StepState
 from mapadmin.core.report import Report
 from mapadmin.db.diff import Changes, Differ
-from mapadmin.db.grants import Account, Flavour, GrantTables
+from mapadmin.db.grants import Account, GrantTables
 from mapadmin.db.inspect import inspect
 from mapadmin.db.passwords import Handover
 from mapadmin.db.policy import Policy, Wanted
@@ -75,24 +75,7 @@ class Database:
 
     @cached_property
     def differ(self) -> Differ:
-        return Differ(self.tables, self.state, self.default_plugin, self.policy.every_privilege)
-
-    @cached_property
-    def default_plugin(self) -> str:
-        """How a new account's password is stored, unless something else is said."""
-        if self.server.flavour is Flavour.MARIADB:
-            return "mysql_native_password"
-        variables = dict(
-            self.server.query(
-                "SHOW VARIABLES WHERE Variable_name IN "
-                "('authentication_policy', 'default_authentication_plugin')"
-            )
-        )
-        first = variables.get("authentication_policy", "").split(",")[0].strip()
-        if first and not first.startswith("*"):
-            return str(first)
-        named = first.partition(":")[2]  # "*:caching_sha2_password"
-        return named or str(variables.get("default_authentication_plugin", "caching_sha2_password"))
+        return Differ(self.tables, self.state, self.policy.every_privilege)
 
     def perform(
         self,

@@ -61,12 +61,9 @@ class Changes:
 class Differ:
     """Compares accounts of one server; `state` is where managed accounts are marked."""
 
-    def __init__(
-        self, tables: GrantTables, state: State, plugin: str, every_privilege: Privileges
-    ) -> None:
+    def __init__(self, tables: GrantTables, state: State, every_privilege: Privileges) -> None:
         self._tables = tables
         self._state = state
-        self._plugin = plugin
         self._every = every_privilege
 
     @property
@@ -85,7 +82,9 @@ class Differ:
                     action="create account", target=name,
                     detail="locked" + (", TLS required" if wanted.tls else ""),
                     statements=(
-                        create_locked(account, self.flavour, self._plugin, tls=wanted.tls),
+                        create_locked(
+                            account, self.flavour, self._tables.default_plugin, tls=wanted.tls
+                        ),
                     ),
                 )
             )  # fmt: skip

@@ -32,9 +32,9 @@ from itertools import chain, product
 
 from mapadmin.db import matching
 from mapadmin.db.grants import GLOBAL, GRANT_OPTION, Account, AccountState, Flavour, GrantTables
-from mapadmin.db.matching import Client, client_of, host_matches
+from mapadmin.db.matching import ROLE, Client, client_of, host_matches
 from mapadmin.db.restrictions import Holding, aggregate
-from mapadmin.db.rows import Effective, Rows, Source, has_wildcard_character, rights, united
+from mapadmin.db.rows import Effective, Row, Rows, Source, has_wildcard_character, rights, united
 
 __all__ = [
     "PUBLIC",
@@ -106,6 +106,7 @@ class Resolver:
         self._tables = tables
         self._known = tables.database_privileges | {GRANT_OPTION}
         self._rows = Rows(tables)
+        self._roles: dict[Account, tuple[Effective, list[Row]]] = {}
         self._hosts: dict[str, list[Account]] = {}
         for account in tables.accounts:
             self._hosts.setdefault(account.user, []).append(account)
@@ -116,16 +117,20 @@ class Resolver:
         """The session right after a login, with the roles that are active before any SET ROLE.
 
         A default role counts only while it is granted. MySQL grants its mandatory roles to
-        everybody but activates them, like all granted ones, only with
-        `activate_all_roles_on_login`.
+        everybody, and activates them with `activate_mandatory_roles` or, along with all others
+        that are granted, with `activate_all_roles_on_login`.
         """
         state = self._state(account)
         if self._tables.flavour is Flavour.MARIADB:
             session = Session(account, client, state.default_roles)
             return session if self._lenders(session) else Session(account, client)
-        granted = state.roles | self._tables.mandatory_roles
-        roles = granted if self._tables.activate_all_roles else state.default_roles & granted
-        return Session(account, client, roles & self._tables.accounts.keys())
+        mandatory = self._tables.mandatory_roles
+        roles = state.roles | mandatory
+        if not self._tables.activate_all_roles:
+            roles &= state.default_roles
+            if self._tables.activate_mandatory_roles:
+                roles |= mandatory
+        return Session(account, client, roles.intersection(self._tables.accounts))
 
     def effective(self, session: Session, schema: str) -> Effective:
         """Each privilege that a session has on a schema, with its sources."""
@@ -191,10 +196,17 @@ class Resolver:
             self._rows.first(rows, self._client(session), schema),
         ]
         for role in (*session.roles, PUBLIC):
-            merged = self._closure([role])
-            parts.append([united(map(self._global, merged))])
-            parts.append(self._rows.first_for_role(role, merged, schema))
+            everywhere, rows = self._role(role)
+            parts += [[everywhere], self._rows.first(rows, ROLE, schema)]
         return parts
+
+    def _role(self, role: Account) -> tuple[Effective, list[Row]]:
+        """What MariaDB merges into one role: the global privileges and the rows."""
+        if role not in self._roles:
+            merged = self._closure([role])
+            everywhere = united(map(self._global, merged))
+            self._roles[role] = everywhere, self._rows.of_role(role, merged)
+        return self._roles[role]
 
     def _lenders(self, session: Session) -> list[Account]:
         """The accounts that MariaDB may take a session's role from.

@@ -130,6 +130,10 @@ class GrantTables:
     database_privileges: Privileges = frozenset()  # what ALL means on one schema here
     sql_mode: str = ""
     skip_name_resolve: bool = False
+    activate_mandatory_roles: bool = False  # MySQL 9.5, where it is on unless switched off
+    secure_transport: bool = False  # nobody may connect in clear, except through a local socket
+    plugins: frozenset[str] = frozenset()  # ways to log in that the server knows
+    default_plugin: str = "mysql_native_password"  # of a new account for which none is named
 
 
 # --- schema patterns ---------------------------------------------------------------------------

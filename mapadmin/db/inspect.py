@@ -32,12 +32,16 @@ Rows = Sequence[Row]
 # SHOW, not a table: it needs no privilege and leaves out what a server does not have.
 _VARIABLES = """SHOW GLOBAL VARIABLES WHERE Variable_name IN
 ('version', 'sql_mode', 'partial_revokes', 'activate_all_roles_on_login', 'mandatory_roles',
-'lower_case_table_names', 'skip_name_resolve')"""
+'activate_mandatory_roles', 'lower_case_table_names', 'skip_name_resolve',
+'require_secure_transport',
+'authentication_policy', 'default_authentication_plugin')"""
 _COLUMNS = r"""SELECT table_name, column_name FROM information_schema.columns
 WHERE table_schema = 'mysql' AND table_name IN ('user', 'db')
 AND (column_name LIKE '%\_priv' OR column_name = 'User_attributes')
 ORDER BY table_name, ordinal_position"""
-_SCHEMAS = "SELECT schema_name FROM information_schema.schemata"
+_NAMES = """SELECT 'schema', schema_name FROM information_schema.schemata
+UNION ALL SELECT 'plugin', plugin_name FROM information_schema.plugins
+WHERE plugin_type = 'AUTHENTICATION' AND plugin_status = 'ACTIVE'"""
 _DATABASES = "SELECT User, Host, Db, CONCAT({flags}) FROM mysql.db"
 _OBJECTS = """
 SELECT 'TABLE', User, Host, Db, Table_name, '', Table_priv FROM mysql.tables_priv
@@ -86,20 +90,38 @@ def inspect(source: Queries) -> GrantTables:
     else:
         gathered.add_roles(source.query(_MYSQL_ROLES))
         accounts = _mysql_accounts(source, columns["user"], gathered, mandatory)
+    names: dict[str, set[str]] = {"schema": set(), "plugin": set()}
+    for kind, name in source.query(_NAMES):
+        names[kind].add(name)
     return GrantTables(
         flavour=flavour,
         version=version,
         accounts=accounts,
         orphans={key: held for key, held in gathered.scopes.items() if key not in accounts},
-        schemas=frozenset(str(name) for (name,) in source.query(_SCHEMAS)),
+        schemas=frozenset(names["schema"]),
         partial_revokes=variables.get("partial_revokes") == "ON",
         activate_all_roles=variables.get("activate_all_roles_on_login") == "ON",
+        activate_mandatory_roles=variables.get("activate_mandatory_roles") == "ON",
         mandatory_roles=mandatory,
         lower_case_table_names=int(variables["lower_case_table_names"]),
         database_privileges=frozenset(map(of_column, columns["db"])) - {GRANT_OPTION},
         sql_mode=variables["sql_mode"],
         skip_name_resolve=variables.get("skip_name_resolve") == "ON",
+        secure_transport=variables.get("require_secure_transport") == "ON",
+        plugins=frozenset(names["plugin"]),
+        default_plugin=_default_plugin(flavour, variables),
     )
+
+
+def _default_plugin(flavour: Flavour, variables: Mapping[str, str]) -> str:
+    """How a new account's password is stored, unless something else is said."""
+    if flavour is Flavour.MARIADB:
+        return "mysql_native_password"
+    first = variables.get("authentication_policy", "").split(",")[0].strip()
+    if first and not first.startswith("*"):
+        return first
+    named = first.partition(":")[2]  # "*:caching_sha2_password"
+    return named or variables.get("default_authentication_plugin", "caching_sha2_password")
 
 
 def _mysql_accounts(

@@ -97,6 +97,7 @@ class Client:
 ROLE = Client(host="")  # MariaDB looks a role's rows up as those of a client without a host
 
 
+@lru_cache(maxsize=1024)
 def client_of(client: str | None, account_host: str, *, names_resolved: bool = True) -> Client:
     """The client that a person names (an address or a host name), or the account's own host.
 
@@ -192,6 +193,7 @@ def row_rank(flavour: Flavour, user: str, host: str, pattern: str) -> Rank:
     return (0, kind, -mask, -sort) if address else (1, 0, 0, -sort)
 
 
+@lru_cache(maxsize=1024)
 def _mysql_sort(pattern: bytes) -> int:
     """`get_sort`: 128 for a literal, else the first wildcard's place (2 to 127), `%` alone 1."""
     literal = _LITERAL.match(pattern)
@@ -201,6 +203,7 @@ def _mysql_sort(pattern: bytes) -> int:
     return 1 if pattern == _ANY else min(place + 2, 127)
 
 
+@lru_cache(maxsize=1024)
 def _magic(pattern: bytes, longest: int) -> int:
     """`get_magic_sort`: grows with the number of names that a pattern may match.
 

@@ -83,8 +83,12 @@ def checked_password(text: str) -> Secret:
     """Refuse what no client could send. Raises UsageError without quoting the password."""
     if not text:
         raise UsageError("The password is empty.")
-    if "\0" in text or not text.isprintable():
-        raise UsageError("The password has control characters.")
+    if not (text.isascii() and text.isprintable()):
+        # PyMySQL, and so DataJoint, sends é as one byte (Latin-1), the mysql client as two (UTF-8).
+        raise UsageError(
+            "The password has characters that are not printable ASCII.",
+            remedy="Clients disagree on how to send them, so some could not log in.",
+        )
     return Secret(text)
 
 

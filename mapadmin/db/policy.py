@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 
 from mapadmin.core.errors import SettingsError, UsageError
 from mapadmin.db.grants import (
@@ -55,6 +57,7 @@ def is_system(name: str) -> bool:
     return _SYSTEM.fullmatch(name) is not None
 
 
+@lru_cache(maxsize=65536)
 def own_pattern(name: str) -> str:
     r"""The stored pattern of the schemas that a person owns: `alice\_%`."""
     return glob_to_pattern(f"{_literal(name)}_*")
@@ -164,12 +167,26 @@ def is_expired(person: Person, today: date) -> bool:
 
 
 def grantable(tables: GrantTables, own: Account) -> Privileges:
-    """The schema privileges that `own` may hand on; all of them when its row is not known."""
+    """The schema privileges that `own` may hand on; all of them when its row is not known.
+
+    An account that only reads cannot say what the one that grants means by ALL: then it is what
+    most people hold on the schemas that are their own.
+    """
     state = tables.accounts.get(own)
     if state is None:
         return tables.database_privileges
     held = state.grants.get(GLOBAL, frozenset())
-    return tables.database_privileges & held if GRANT_OPTION in held else tables.database_privileges
+    if GRANT_OPTION in held:
+        return tables.database_privileges & held
+    if any(GRANT_OPTION in privileges for privileges in state.grants.values()):
+        return tables.database_privileges
+    usual = Counter(
+        tables.database_privileges
+        & one.grants.get(Scope(Level.DATABASE, own_pattern(account.user)), frozenset())
+        for account, one in tables.accounts.items()
+    )
+    del usual[frozenset()]
+    return max(usual, key=usual.__getitem__, default=tables.database_privileges)
 
 
 # --- names -------------------------------------------------------------------------------------

@@ -22,9 +22,15 @@ QUERY_BYTES = 4096  # of a statement's text that are read: an insert of blobs ma
 # SHOW PROCESSLIST will not do: a statement that holds a blob is not UTF-8, and ends the connection.
 _PROCESSES = """SELECT ID, USER, HOST, DB, COMMAND, TIME, STATE,
 SUBSTRING(CAST(INFO AS BINARY), 1, {limit}) FROM {table} WHERE ID <> CONNECTION_ID() ORDER BY ID"""
-# INNODB_TRX tells the time of the machine, whatever the session's time zone.
-_TRANSACTIONS = """SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started,
-CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) FROM information_schema.INNODB_TRX"""
+# INNODB_TRX tells the time of the machine, whatever the session's time zone. MySQL's fails as soon
+# as one statement that holds a blob is running, so it is the second choice.
+_TRANSACTIONS = {
+    "information_schema": """SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started,
+CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) FROM information_schema.INNODB_TRX""",
+    "performance_schema": """SELECT PROCESSLIST_ID, TIMER_WAIT DIV 1000000000000
+FROM performance_schema.events_transactions_current JOIN performance_schema.threads
+USING (THREAD_ID) WHERE STATE = 'ACTIVE' AND AUTOCOMMIT = 'NO' AND PROCESSLIST_ID IS NOT NULL""",
+}
 _RDS_PROCEDURES = """SELECT COUNT(*) FROM information_schema.ROUTINES
 WHERE ROUTINE_SCHEMA = 'mysql' AND ROUTINE_NAME IN ('rds_kill', 'rds_kill_query')"""
 
@@ -80,15 +86,16 @@ class KillStep(SqlStep):
 
 
 def sessions(server: Server) -> list[Session]:
-    """All open sessions but mapadmin's own, in two queries.
+    """All open sessions but mapadmin's own, in a few queries.
 
     Without the PROCESS privilege the server shows only those of mapadmin's own account.
     """
-    rows = server.query(_PROCESSES.format(table=_process_table(server), limit=QUERY_BYTES))
-    transactions: dict[int, int] = {}
-    with suppress(MapadminError):  # needs PROCESS
-        transactions = dict(server.query(_TRANSACTIONS))
-    return [_session(row, transactions) for row in rows]
+    source = _source(server)
+    rows = server.query(_PROCESSES.format(table=f"{source}.processlist", limit=QUERY_BYTES))
+    open_for: dict[int, int] = {}
+    with suppress(MapadminError):  # needs PROCESS, or SELECT on performance_schema
+        open_for = {number: max(0, int(age)) for number, age in server.query(_TRANSACTIONS[source])}
+    return [_session(row, open_for) for row in rows]
 
 
 def sessions_of(server: Server, users: Iterable[str]) -> list[Session]:
@@ -101,16 +108,16 @@ def sessions_of(server: Server, users: Iterable[str]) -> list[Session]:
     ]
 
 
-def _process_table(server: Server) -> str:
+def _source(server: Server) -> str:
     """MySQL is about to drop the old table; the new one is empty without performance_schema."""
     if server.flavour is Flavour.MYSQL and server.version >= (8, 0, 22):
         ((enabled,),) = server.query("SELECT @@performance_schema")
         if enabled:
-            return "performance_schema.processlist"
-    return "information_schema.PROCESSLIST"
+            return "performance_schema"
+    return "information_schema"
 
 
-def _session(row: tuple[object, ...], transactions: dict[int, int]) -> Session:
+def _session(row: tuple[object, ...], open_for: dict[int, int]) -> Session:
     number, user, host, schema, command, seconds, state, query = row
     identity = int(str(number))
     return Session(
@@ -121,7 +128,7 @@ def _session(row: tuple[object, ...], transactions: dict[int, int]) -> Session:
         command=str(command or ""),
         state=str(state or ""),
         seconds=max(0, int(str(seconds or 0))),
-        transaction=transactions.get(identity),
+        transaction=open_for.get(identity),
         query=one_line(query) if isinstance(query, bytes) else "",
         kind=kind_of(str(user or ""), str(command or "")),
     )
@@ -158,8 +165,14 @@ def kill_steps(
     """The steps that end these sessions (or only their running statements)."""
     if not found:
         return ()
-    ((procedures,),) = server.query(_RDS_PROCEDURES)
-    return tuple(kill_step(session, rds=procedures == 2, query=query) for session in found)
+    rds = has_rds_procedures(server)
+    return tuple(kill_step(session, rds=rds, query=query) for session in found)
+
+
+def has_rds_procedures(server: Server) -> bool:
+    """Whether sessions are ended by `mysql.rds_kill` and `mysql.rds_kill_query`."""
+    ((count,),) = server.query(_RDS_PROCEDURES)
+    return int(count) == 2
 
 
 def kill_step(session: Session, *, rds: bool, query: bool = False) -> KillStep:

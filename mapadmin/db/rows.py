@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from mapadmin.db.grants import Account, Grants, GrantTables, Level, Privileges, Scope
-from mapadmin.db.matching import ROLE, Client, Rank, host_matches, matches, row_rank
+from mapadmin.db.matching import Client, Rank, host_matches, matches, row_rank
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -90,12 +90,6 @@ class Rows:
             ):
                 found.append(row)
         return [row.rights for row in found] or [{}]
-
-    def first_for_role(
-        self, role: Account, merged: Iterable[Account], schema: str
-    ) -> list[Effective]:
-        """The same for a MariaDB role."""
-        return self.first(self.of_role(role, merged), ROLE, schema)
 
     def matches(self, pattern: str, schema: str) -> bool:
         """Whether a row's pattern matches: with `partial_revokes` MySQL takes it literally."""

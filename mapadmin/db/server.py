@@ -53,8 +53,13 @@ class Server:
     @property
     def tls(self) -> str:
         """The TLS protocol in use; empty on a clear connection."""
+        return str(self.tls_socket.version()) if self.tls_socket else ""
+
+    @property
+    def tls_socket(self) -> ssl.SSLSocket | None:
+        """The encrypted socket, which knows what was verified; None on a clear connection."""
         sock = self._connection._sock  # type: ignore[attr-defined]
-        return str(sock.version()) if isinstance(sock, ssl.SSLSocket) else ""
+        return sock if isinstance(sock, ssl.SSLSocket) else None
 
     def query(self, sql: str, args: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
         """Rows of one statement. Errors come as MapadminError, never as the driver's own."""

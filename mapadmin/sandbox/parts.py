@@ -26,7 +26,8 @@ class PartStatus:
     name: str
     state: PartState
     detail: str = ""
-    address: str = ""
+    host: str = ""
+    port: int | None = None
     pid: int | None = None
     since: str | None = None
     size: int | None = None

@@ -301,20 +301,44 @@ def _started(pid: int) -> int | None:
     return int(fields[19])
 
 
-def _server_process(pid: int, data: Path) -> Process | None:
-    """The process, if it is this user's server on this data directory; otherwise None."""
+def _own_processes() -> Iterator[tuple[int, list[str]]]:
+    """The pid and command line of each process of this user."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (arguments := _arguments(int(entry.name))):
+            yield int(entry.name), arguments
+
+
+def _arguments(pid: int) -> list[str]:
+    """A process's command line; empty if it is another user's, has ended, or is of the kernel."""
     process = Path(f"/proc/{pid}")
-    started = _started(pid)
     try:
-        is_own = process.stat().st_uid == os.geteuid()
-        arguments = process.joinpath("cmdline").read_bytes().decode(errors="replace").split("\0")
+        if process.stat().st_uid != os.geteuid():
+            return []
+        return process.joinpath("cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
-        return None
-    # The initializing server has a data directory too, but no port.
+        return []
+
+
+def _server_process(pid: int, data: Path, arguments: list[str]) -> Process | None:
+    """The process, if its command line says that it serves this data directory."""
     ports = [part for part in arguments if re.fullmatch(r"--port=\d+", part)]
-    if started is None or not is_own or f"--datadir={data}" not in arguments or not ports:
+    started = _started(pid)
+    if started is None or f"--datadir={data}" not in arguments or not ports:
         return None
     return Process(pid, started, int(ports[-1].removeprefix("--port=")))
+
+
+def _kill_initializers(data: Path) -> None:
+    """End what still fills an unfinished data directory after its `create` was killed.
+
+    MySQL's server, once its files are gone, would neither end nor stop using the processor.
+    """
+    for pid, arguments in _own_processes():
+        if f"--datadir={data}" in arguments:
+            process = Process(pid, _started(pid) or 0, port=0)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            _wait_for_end(process, 10.0)
 
 
 def _is_alive(process: Process) -> bool:
@@ -351,12 +375,12 @@ def _free_port(preferred: int | None) -> int:
 # ---------------------------------------------------------------- the server
 
 
-class _PortTakenError(Exception):
-    """Somebody else took the port between our choosing and the server's opening it."""
-
-
 class _EndedError(MapadminError):
     """The server's process ended before it answered."""
+
+
+class _PortTakenError(_EndedError):
+    """Somebody else took the port between our choosing and the server's opening it."""
 
 
 class PrivateServer:
@@ -439,14 +463,12 @@ class PrivateServer:
             return None
         data = self._data()
         if remembered := self._remembered():
-            process = _server_process(remembered.pid, data)
+            process = _server_process(remembered.pid, data, _arguments(remembered.pid))
             if process is not None and process.started == remembered.started:
-                return remembered
+                return replace(process, stopping=remembered.stopping)
         # Whoever started it may have been killed before writing that down.
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and (process := _server_process(int(entry.name), data)):
-                return process
-        return None
+        found = (_server_process(pid, data, arguments) for pid, arguments in _own_processes())
+        return next((process for process in found if process is not None), None)
 
     # What can be done
 
@@ -456,6 +478,7 @@ class PrivateServer:
         Raises MapadminError with the end of the server's output if that fails, or if the folder
         holds a server of the other flavour.
         """
+        self._require_own()
         make_private_folder(self.folder)
         with self._locked("create"):
             self._create()
@@ -464,7 +487,7 @@ class PrivateServer:
         """Start the server, and return when it answers; at once if it runs already.
 
         It is not bound to this process: it runs on until `stop`. Raises MapadminError with the end
-        of the log if it ends, or does not answer in time; no process is left then.
+        of the log if it ends, or does not answer in time; one that was started here is ended then.
         """
         self._require_created()
         with self._locked("start"):
@@ -474,7 +497,7 @@ class PrivateServer:
             elif process is not None:  # perhaps `start` was killed while it waited
                 self._remember(process)
                 with suppress(_EndedError):  # just then: begin afresh
-                    self._wait_for_answer(process, seconds, self._log_size())
+                    self._wait_for_answer(process, seconds, log_start=0)
                     return
             preferred = self._last_port()
             for _ in range(3):
@@ -511,9 +534,11 @@ class PrivateServer:
             return  # not a folder of ours
         self.stop()
         with self._locked("remove"):
-            # The data first: without it the rest is made anew by the next create.
+            self._remove_leftovers()
+            # Renamed first, or a kill would leave half a data directory that counts as a whole one.
             for name in (*(f"{flavour}-data" for flavour in FLAVOURS), "tls"):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+                with suppress(FileNotFoundError):
+                    (self.folder / name).rename(self.folder / f"{name}.new-removed")
             self._remove_leftovers()
             for name in ("root-password", "state.json", "server.log", "lock"):
                 (self.folder / name).unlink(missing_ok=True)
@@ -584,14 +609,14 @@ class PrivateServer:
             yield new
             new.rename(self.folder / name)
         except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
+            self._remove_leftovers()
             raise
         sync_folder(self.folder)
 
     def _remove_leftovers(self) -> None:
+        """What was being made or removed when its command was killed. Only under the lock."""
         for leftover in self.folder.glob("*.new-*"):
-            # Its initializing server may have survived, and still write there: what is left of it
-            # goes the next time.
+            _kill_initializers(leftover)
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _initialize(self, data: Path) -> None:
@@ -739,7 +764,7 @@ class PrivateServer:
                     remedy="Write root's password there, or remove the folder and start anew.",
                 )
             if not alive:
-                self._raise_ended(log_start)
+                self._raise_ended(process.port, log_start)
             if time.monotonic() > deadline:
                 raise MapadminError(
                     f"The database server in {self.folder} did not answer within"
@@ -747,10 +772,10 @@ class PrivateServer:
                 )
             time.sleep(0.05)
 
-    def _raise_ended(self, log_start: int) -> None:
+    def _raise_ended(self, port: int, log_start: int) -> None:
         end = self._log_end(log_start)
         if "Address already in use" in end:
-            raise _PortTakenError
+            raise _PortTakenError(f"Port {port} was taken.")
         raise _EndedError(f"The database server in {self.folder} ended while it was starting.{end}")
 
     def _end(self, process: Process, seconds: float) -> None:

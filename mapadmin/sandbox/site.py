@@ -25,17 +25,15 @@ class SiteFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    @property
     def exists(self) -> bool:
+        """Is there a site file?"""
         return (self.folder / SITE_FILE).is_file()
 
     def write(self) -> bool:
         """Write the files that are missing; False when none was."""
         make_private_folder(self.folder)
         make_private_folder(self.folder / SECRETS)
-        missing = [
-            name for name in (PEOPLE_FILE, SITE_FILE) if not (self.folder / name).is_file()
-        ]
+        missing = [name for name in (PEOPLE_FILE, SITE_FILE) if not (self.folder / name).is_file()]
         for name in missing:
             write_atomic(self.folder / name, (_templates() / name).read_text(encoding="utf-8"))
         return bool(missing)

@@ -1,25 +1,19 @@
-"""Random accounts, roles and grants on a real server, and probes that try what a session may do.
-
-A probe needs exactly one privilege on a schema and changes nothing when it is allowed: it names a
-thing that is there already, or one that is not, or no row.
-"""
+"""Random accounts, roles and grants on a real server."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from pymysql.connections import Connection
 from pymysql.err import MySQLError
 
 from mapadmin.db.grants import Flavour
+from tests.db.probes import MARIADB_PROBES, PASSWORD, PROBES, SCHEMAS, allowed, quoted, run
 
-PASSWORD = "Eff-1.password"
-LONG = "eff" + "é" * 40  # 43 characters, 83 bytes: longer than the server's own limit in bytes
-SCHEMAS = (
-    "eff_a", "effXa", "eff_ab", "eff_lab_1", "eff%b", "effe", "effé", "effé_é", "eff\\a", LONG,
-)  # fmt: skip
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+
 USERS = ("eff_u0", "eff_u1", "effu2", "effé")
 ROLES = ("eff_r0", "eff_r1", "eff_r2", "effé_r3")
 HOSTS = (
@@ -27,43 +21,6 @@ HOSTS = (
     "127.0.0.0/255.255.255.0",
 )  # fmt: skip
 MYSQL_HOSTS = (*HOSTS, "127.0.0.0/8", "127.0.0.1/32")
-DENIED = {1044, 1142, 1143, 1370}
-
-PROBES = {
-    "SELECT": "SELECT 1 FROM {}.t LIMIT 0",
-    "INSERT": "INSERT INTO {}.t (a) SELECT 1 FROM DUAL WHERE FALSE",
-    "UPDATE": "UPDATE {}.t SET a = 1 WHERE FALSE",
-    "DELETE": "DELETE FROM {}.t WHERE FALSE",
-    "CREATE": "CREATE TABLE {}.t (a INT)",
-    "DROP": "DROP TABLE {}.nope",
-    "ALTER": "ALTER TABLE {}.nope COMMENT 'x'",
-    "INDEX": "CREATE INDEX i ON {}.nope (a)",
-    "CREATE VIEW": "CREATE VIEW {}.t AS SELECT 1",
-    "CREATE TEMPORARY TABLES": "CREATE TEMPORARY TABLE {}.tmp (a INT)",
-    "EXECUTE": "CALL {}.p()",
-    "CREATE ROUTINE": "CREATE PROCEDURE {}.p() DO 0",
-    "ALTER ROUTINE": "DROP PROCEDURE {}.nope",
-    "EVENT": "DROP EVENT {}.nope",
-}
-MARIADB_PROBES = {**PROBES, "DELETE HISTORY": "DELETE HISTORY FROM {}.t"}
-
-
-def quoted(name: str) -> str:
-    return f"`{name.replace('`', '``')}`"
-
-
-def run(connection: Connection[Any], sql: str, args: Sequence[object] | None = None) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, args)
-        return list(cursor.fetchall())
-
-
-def allowed(connection: Connection[Any], sql: str) -> bool:
-    try:
-        run(connection, sql)
-    except MySQLError as error:
-        return error.args[0] not in DENIED
-    return True
 
 
 class World:
@@ -75,6 +32,8 @@ class World:
         self.rng = rng
         self.mysql = flavour is Flavour.MYSQL
         self.probes = PROBES if self.mysql else MARIADB_PROBES
+        self.restricted = False
+        self.mandatory: list[str] = []
         self.users: dict[str, list[str]] = {}
         self.granted: dict[str, list[str]] = {}  # user to roles granted to one of its accounts
 
@@ -82,6 +41,7 @@ class World:
 
     def make(self, *, restrictions: bool = False) -> None:
         """Accounts, roles and grants; `restrictions` needs `partial_revokes`."""
+        self.restricted = restrictions
         self._make_accounts()
         roles = self._make_roles()
         holders = [self._account(user, host) for user in self.users for host in self.users[user]]
@@ -123,9 +83,18 @@ class World:
         for user, hosts in self.users.items():
             for host in hosts:
                 self._give_roles(user, self._account(user, host), roles)
+        self._give_everybody(roles)
+        return roles
+
+    def _give_everybody(self, roles: list[str]) -> None:
         if roles and not self.mysql and self.rng.random() < 0.3:
             self._sql(f"GRANT {self.rng.choice(roles)} TO PUBLIC")
-        return roles
+        if self.mysql and self.rng.random() < 0.3:
+            mandatory = self.rng.sample([*roles, "eff_none"], 1)
+            self.mandatory = [role for role in mandatory if role != "eff_none"]
+            run(self.root, "SET GLOBAL mandatory_roles = %s", [",".join(mandatory)])
+            for variable in ("activate_all_roles_on_login", "activate_mandatory_roles"):
+                self._sql(f"SET GLOBAL {variable} = {self.rng.choice(('ON', 'OFF'))}")
 
     def _give_roles(self, user: str, account: str, roles: list[str]) -> None:
         mine = [role for role in roles if self.rng.random() < 0.5]
@@ -175,6 +144,8 @@ class World:
     def pattern(self) -> str:
         """A schema pattern, nearly always one that matches some of the schemas."""
         name = self.rng.choice(SCHEMAS)
+        if self.restricted and self.rng.random() < 0.7:  # names are literal then
+            return name
         escaped = "".join(f"\\{char}" if char in "\\_%" else char for char in name)
         cut = self.rng.randint(0, len(name))
         chars = list(name)
@@ -205,7 +176,7 @@ class World:
 
     def roles_to_try(self, user: str) -> Iterator[str]:
         """What to say after SET ROLE: once each role that the user has, and some of them."""
-        mine = sorted(set(self.granted.get(user, ())))
+        mine = sorted({*self.granted.get(user, ()), *self.mandatory})
         yield "NONE"
         if self.mysql and mine:
             yield ", ".join(self.rng.sample(mine, self.rng.randint(1, len(mine))))
@@ -219,29 +190,3 @@ class World:
             for name, probe in self.probes.items()
             if allowed(connection, probe.format(quoted(schema)))
         )
-
-
-def make_schemas(root: Connection[Any]) -> None:
-    """The schemas, each with a table and a procedure."""
-    for schema in map(quoted, SCHEMAS):
-        run(root, f"CREATE DATABASE IF NOT EXISTS {schema}")
-        run(root, f"CREATE TABLE IF NOT EXISTS {schema}.t (a INT)")
-        run(root, f"DROP PROCEDURE IF EXISTS {schema}.p")
-        run(root, f"CREATE PROCEDURE {schema}.p() SQL SECURITY INVOKER DO 0")
-
-
-def clean(root: Connection[Any], flavour: Flavour, schemas: Iterable[str] = ()) -> None:
-    """Take away what `World` made."""
-    for user, host in run(root, "SELECT User, Host FROM mysql.user WHERE User LIKE 'eff%'"):
-        if flavour is Flavour.MARIADB and not host:
-            run(root, f"DROP ROLE {quoted(user)}")
-        else:
-            run(root, f"DROP USER {quoted(user)}@{quoted(host)}")
-    run(root, "DELETE FROM mysql.db WHERE User IN ('', 'PUBLIC') OR User LIKE 'eff%'")
-    if flavour is Flavour.MARIADB:
-        run(root, "DELETE FROM mysql.roles_mapping WHERE User = 'PUBLIC'")
-        run(root, "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.access', 0)"
-            " WHERE User = 'PUBLIC'")  # fmt: skip
-    run(root, "FLUSH PRIVILEGES")
-    for schema in schemas:
-        run(root, f"DROP DATABASE IF EXISTS {quoted(schema)}")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pymysql
@@ -64,6 +65,16 @@ def is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The command lines that speak of this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if str(folder) in (line := path.read_text(errors="replace")):
+                found.append(line)
+    return found
 
 
 def works(server: PrivateServer) -> bool:
@@ -227,8 +238,8 @@ class TestCreate:
         assert killed.returncode == -signal.SIGKILL
         assert not empty.exists()
         assert works(empty)
-        time.sleep(0.2)
         assert not list(empty.folder.glob("*.new-*"))
+        assert not processes_in(empty.folder)
 
 
 class TestStart:
@@ -432,6 +443,14 @@ class TestStop:
         assert now.pid != before.pid
         assert works(created)
 
+    def test_a_killed_remove_leaves_nothing_half_removed(self, created: PrivateServer) -> None:
+        killed = run(created, "remove")
+        kill_when(killed, lambda: any(created.folder.glob("*.new-removed")))
+        assert not created.exists()
+        assert works(created)
+        created.remove()
+        assert not created.folder.exists()
+
     def test_remove_takes_its_own_things_only(self, created: PrivateServer) -> None:
         created.start()
         (created.folder / "notes.txt").write_text("mine")
@@ -528,3 +547,4 @@ def test_killed_at_any_moment(empty: PrivateServer) -> None:
         if chance.random() < 0.5:
             empty.remove()
     assert works(empty)
+    assert not processes_in(empty.folder)

@@ -6,5 +6,8 @@ Each module adds its commands to `app`; importing it here is what makes them kno
 from mapadmin.db.commands._app import app
 from mapadmin.db.commands import accounts  # noqa: F401  # isort: skip
 from mapadmin.db.commands import converge  # noqa: F401  # isort: skip
+from mapadmin.db.commands import look  # noqa: F401  # isort: skip
+from mapadmin.db.commands import sessions  # noqa: F401  # isort: skip
+from mapadmin.db.commands import check  # noqa: F401  # isort: skip
 
 __all__ = ["app"]

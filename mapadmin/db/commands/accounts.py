@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -134,10 +133,12 @@ def _edit_entry(
             "(`mapadmin db import` writes the file)"
         )
         return []
-    before = site.everyone().get(name)
+    entry = site.everyone().get(name)
+    before = entry_values(entry) if entry is not None else None
     values = entry_values(person)
-    if before is not None and entry_values(before) == values:
+    if before == values:
         return []
+    values = {**dict.fromkeys(before or ()), **values}  # a key that is back at its default goes
     section = "services" if service else "people"
     return [
         EditPeople(
@@ -147,7 +148,7 @@ def _edit_entry(
     ]  # fmt: skip
 
 
-def entry_values(person: Person) -> Mapping[str, Value]:
+def entry_values(person: Person) -> dict[str, Value]:
     """The keys of a person's entry that say something: those that differ from the default."""
     default = Person()
     return {
