@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,24 +30,56 @@ _BLANK = re.compile(r"[ \t]*\n?")
 _BLANK_OR_COMMENT = re.compile(r"[ \t]*(?:#.*)?\n?")
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Keys of [people.<name>] or [services.<name>], or of [roles.<name>] in mapadmin.toml."""
+
+    section: str
+    name: str
+    values: Mapping[str, Value]
+
+
 def set_entry(path: Path, section: str, name: str, values: Mapping[str, Value]) -> None:
     """Set the given keys of [people.<name>] or [services.<name>]; None removes a key.
 
     The entry is made when it is not there. The file is replaced in one step. Raises MapadminError
     when that cannot be done; the file is then as it was.
     """
+    set_entries(path, [Entry(section, name, values)])
+
+
+def set_entries(path: Path, entries: Sequence[Entry]) -> None:
+    """`set_entry` for many, in one step."""
     text, crlf = _read(path)
+    new = _edited(path, text, entries)
+    if new != text:
+        _write(path, new, crlf=crlf)
+
+
+def preview(path: Path, entries: Sequence[Entry]) -> str:
+    """The text that `set_entries` would write."""
+    return _edited(path, _read(path)[0], entries)
+
+
+def _edited(path: Path, text: str, entries: Sequence[Entry]) -> str:
     wanted = _parse(path, text)
-    entries = wanted.setdefault(section, {})
-    entry = entries.get(name, {})
-    changes = {key: value for key, value in values.items() if entry.get(key) != value}
-    if name in entries and not changes:
-        return
-    entries[name] = {k: v for k, v in {**entry, **changes}.items() if v is not None}
     blocks = _split(text)
-    with _explained(path, section, name):
-        _set(blocks, section, name, changes)
-        _save(path, _join(blocks), wanted, crlf=crlf)
+    changed = None
+    for one in entries:
+        known = wanted.setdefault(one.section, {})
+        old = known.get(one.name, {})
+        changes = {key: value for key, value in one.values.items() if old.get(key) != value}
+        if one.name in known and not changes:
+            continue
+        change = _set if one.name in known else _add
+        known[one.name] = {k: v for k, v in {**old, **changes}.items() if v is not None}
+        changed = one
+        with _explained(path, one.section, one.name):
+            change(blocks, one.section, one.name, changes)
+    if changed is None:
+        return text
+    with _explained(path, changed.section, changed.name):
+        return _checked(_join(blocks), wanted)
 
 
 def remove_entry(path: Path, section: str, name: str) -> None:
@@ -65,7 +97,8 @@ def remove_entry(path: Path, section: str, name: str) -> None:
             elif block.entry(section, name) is not None:
                 with block.document() as document:
                     del document[section][name]
-        _save(path, _join(blocks), wanted, crlf=crlf)
+        new = _checked(_join(blocks), wanted)
+    _write(path, new, crlf=crlf)
 
 
 # --- the text, cut at its headers --------------------------------------------------------------
@@ -161,12 +194,19 @@ def _join(blocks: list[_Block]) -> str:
 # --- edits -------------------------------------------------------------------------------------
 
 
+def _add(blocks: list[_Block], section: str, name: str, values: Mapping[str, Value]) -> None:
+    with _insert(blocks, section, name).document() as document:
+        for key, value in values.items():
+            _assign(document[section][name], key, value)
+
+
 def _set(blocks: list[_Block], section: str, name: str, changes: Mapping[str, Value]) -> None:
     holders = [block for block in blocks if block.entry(section, name) is not None]
     main = next((block for block in holders if len(block.path) <= 2), None)
     if main is None:
         main = _insert(blocks, section, name)
-    for key, value in changes.items():
+    # Removals last: an entry in dotted keys is gone with its last key.
+    for key, value in sorted(changes.items(), key=lambda item: item[1] is None):
         holder = next((b for b in holders if key in (b.entry(section, name) or ())), main)
         with holder.document() as document:
             _assign(document[section][name], key, value)
@@ -177,17 +217,18 @@ def _insert(blocks: list[_Block], section: str, name: str) -> _Block:
     import tomlkit
 
     new = _Block((section, name), f"[{tomlkit.key([section, name]).as_string()}]\n")
-    kin = [index for index, block in enumerate(blocks) if block.path[:1] == (section,)]
-    before = blocks[kin[-1] if kin else -1]
-    if kin:
+    places = range(len(blocks) - 1, -1, -1)
+    kin = next((place for place in places if blocks[place].path[:1] == (section,)), None)
+    before = blocks[-1 if kin is None else kin]
+    if kin is not None:
         new.gap, before.gap = before.gap, ""
-    text = before.body + before.gap
-    if text:
+    if before.body or before.gap:
+        text = before.body + before.gap
         before.gap += "\n" * (2 - (text.endswith("\n") + text.endswith("\n\n")))
-    is_last = not kin or kin[-1] == len(blocks) - 1
+    is_last = kin is None or kin == len(blocks) - 1
     if not new.gap.startswith("\n") and not (is_last and not new.gap):
         new.gap = "\n" + new.gap
-    blocks.insert(kin[-1] + 1 if kin else len(blocks), new)
+    blocks.insert(len(blocks) if kin is None else kin + 1, new)
     return new
 
 
@@ -248,9 +289,14 @@ def _explained(path: Path, section: str, name: str) -> Iterator[None]:
         ) from None
 
 
-def _save(path: Path, text: str, wanted: dict[str, Any], *, crlf: bool) -> None:
+def _checked(text: str, wanted: dict[str, Any]) -> str:
+    """The text, if it says what is wanted."""
     if _without_empty(tomllib.loads(text)) != _without_empty(wanted):
         raise tomllib.TOMLDecodeError("it says something else now")
+    return text
+
+
+def _write(path: Path, text: str, *, crlf: bool) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     write_atomic(path, text.replace("\n", "\r\n") if crlf else text, mode=mode)
 

@@ -74,8 +74,13 @@ class Database:
         return Policy(self.site, self.tables, self.own, self.today)
 
     @cached_property
+    def wanted(self) -> Mapping[Account, Wanted]:
+        """All accounts of people.toml as the site wants them; none without that file."""
+        return self.policy.everyone()
+
+    @cached_property
     def differ(self) -> Differ:
-        return Differ(self.tables, self.state, self.policy.every_privilege)
+        return Differ(self.tables, self.own, self.state, self.policy.every_privilege)
 
     def perform(
         self,
@@ -84,11 +89,12 @@ class Database:
         *,
         question: str = "",
         after: Callable[[Outcome], None] | None = None,
+        more_kinds: Mapping[type[Step], Kind] | None = None,
     ) -> Outcome:
         """Carry out a plan on this server (and people.toml); see `Admin.perform`.
 
         mapadmin's own schema is made first where it is missing, and the journal is copied into it
-        at the end, whatever the outcome.
+        at the end, whatever the outcome. `more_kinds` are for steps that one command alone has.
         """
         if plan:
             plan = Plan(self.state.setup_steps()) + plan
@@ -96,6 +102,7 @@ class Database:
             SqlStep: Kind(self.server.execute, batch=BATCH),
             KillStep: Kind(partial(execute_kills, self.server)),
             EditPeople: Kind(self._edit_people),
+            **(more_kinds or {}),
         }
         try:
             return self.admin.perform(plan, kinds, mode, question=question, after=after)

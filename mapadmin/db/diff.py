@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from mapadmin.core.plan import Plan, Step
 from mapadmin.core.secret import Secret, generate_password
-from mapadmin.db.effective import specificity
 from mapadmin.db.grants import Account, AccountState, Flavour, GrantTables, Level, Privileges, Scope
+from mapadmin.db.matching import specificity
 from mapadmin.db.policy import Wanted
 from mapadmin.db.state import Managed, Stage, State
 from mapadmin.db.statements import (
@@ -59,10 +59,16 @@ class Changes:
 
 
 class Differ:
-    """Compares accounts of one server; `state` is where managed accounts are marked."""
+    """Compares accounts of one server.
 
-    def __init__(self, tables: GrantTables, state: State, every_privilege: Privileges) -> None:
+    `own` is mapadmin's own account, `state` is where managed accounts are marked.
+    """
+
+    def __init__(
+        self, tables: GrantTables, own: Account, state: State, every_privilege: Privileges
+    ) -> None:
         self._tables = tables
+        self._own = own
         self._state = state
         self._every = every_privilege
 
@@ -145,18 +151,28 @@ class Differ:
             for scope, privileges in wanted.grants.items():
                 if missing := privileges - held.get(scope, _NOTHING):
                     changes.grants.append(self._grant_step(account, scope, missing))
-            for scope in _narrowest_last(held):
+            for scope in _narrowest_last(held, self.flavour):
                 if extra := held[scope] - wanted.grants.get(scope, _NOTHING):
                     changes.revokes.append(self._revoke_step(account, scope, extra))
-        roles = current.roles if current is not None else frozenset()
-        for role in sorted(roles):
-            if role.user not in wanted.native_roles and str(role) not in wanted.native_roles:
-                changes.revokes.append(
-                    SqlStep(
-                        action="revoke native role", target=str(account), detail=str(role),
-                        statements=(revoke_native_role(account, role, self.flavour),),
-                    )
-                )  # fmt: skip
+        for role in sorted(current.roles if current is not None else ()):
+            if not wanted.native_roles & {role.user, str(role)}:
+                self._revoke_role(account, role, changes)
+
+    def _revoke_role(self, account: Account, role: Account, changes: Changes) -> None:
+        own = self._tables.accounts.get(self._own)
+        if self.flavour is Flavour.MARIADB and own and role not in own.admin_roles:
+            # To MariaDB, only a role's administrators may take it from somebody (1698 otherwise).
+            changes.notes.append(
+                f"{account} has the native role {role}, which only an administrator of that role "
+                f"can take away: REVOKE {role} FROM {account}"
+            )
+            return
+        changes.revokes.append(
+            SqlStep(
+                action="revoke native role", target=str(account), detail=str(role),
+                statements=(revoke_native_role(account, role, self.flavour),),
+            )
+        )  # fmt: skip
 
     def _grant_step(self, account: Account, scope: Scope, privileges: Privileges) -> SqlStep:
         return SqlStep(
@@ -181,7 +197,7 @@ def _entry(wanted: Wanted, stage: Stage) -> Managed:
     return Managed(wanted.account, stage, wanted.role, wanted.service, wanted.expires)
 
 
-def _narrowest_last(grants: Iterable[Scope]) -> list[Scope]:
+def _narrowest_last(grants: Iterable[Scope], flavour: Flavour) -> list[Scope]:
     """The order of revoking: a narrow row hides the wide ones while it exists, and goes last.
 
     Were it the other way round, a name could for a moment fall to a wide old row that gives less
@@ -189,4 +205,4 @@ def _narrowest_last(grants: Iterable[Scope]) -> list[Scope]:
     """
     databases = [scope for scope in grants if scope.level is Level.DATABASE]
     others = sorted(scope for scope in grants if scope.level is not Level.DATABASE)
-    return sorted(databases, key=lambda scope: specificity(scope.schema)) + others
+    return sorted(databases, key=lambda scope: specificity(flavour, scope.schema)) + others

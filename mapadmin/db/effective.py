@@ -37,16 +37,9 @@ from mapadmin.db.restrictions import Holding, aggregate
 from mapadmin.db.rows import Effective, Row, Rows, Source, has_wildcard_character, rights, united
 
 __all__ = [
-    "PUBLIC",
-    "Effective",
-    "Resolver",
-    "Session",
-    "Source",
-    "default_session",
-    "effective",
-    "effective_many",
-    "specificity",
-]
+    "PUBLIC", "Effective", "Resolver", "Session", "Source",
+    "default_session", "effective", "effective_many", "specificity",
+]  # fmt: skip
 
 PUBLIC = Account("PUBLIC", "")
 _NOBODY = AccountState(PUBLIC)
@@ -130,7 +123,8 @@ class Resolver:
             roles &= state.default_roles
             if self._tables.activate_mandatory_roles:
                 roles |= mandatory
-        return Session(account, client, roles.intersection(self._tables.accounts))
+        existing = frozenset(role for role in roles if role in self._tables.accounts)
+        return Session(account, client, existing)
 
     def effective(self, session: Session, schema: str) -> Effective:
         """Each privilege that a session has on a schema, with its sources."""

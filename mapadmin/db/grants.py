@@ -202,7 +202,7 @@ def _regex(pattern: str) -> str:
 
 # --- scopes in site files ----------------------------------------------------------------------
 
-_ROUTINE = re.compile(r"(procedure|function) ([^.]+)\.([^.]+)")
+_ROUTINE = re.compile(r"(procedure|function|library|package|package body) ([^.]+)\.([^.]+)")
 _TABLE = re.compile(r"([^.()\[\]*?]+)\.([^.()\[\]*?]+)(?:\(([^()]+)\))?")
 
 
@@ -215,7 +215,7 @@ def parse_scope(text: str) -> Scope:
     if text == "*.*":
         return GLOBAL
     if routine := _ROUTINE.fullmatch(text):
-        return Scope(Level[routine[1].upper()], routine[2], routine[3])
+        return Scope(Level[routine[1].upper().replace(" ", "_")], routine[2], routine[3])
     if table := _TABLE.fullmatch(text):
         level = Level.COLUMN if table[3] else Level.TABLE
         return Scope(level, table[1], table[2], table[3] or "")

@@ -41,6 +41,11 @@ def matches(flavour: Flavour, pattern: str, name: str) -> bool:
     return rest == _ANY or _regex(flavour, rest).fullmatch(text, len(prefix)) is not None
 
 
+def literal_prefix(pattern: str) -> bytes:
+    """What every name that a stored pattern matches begins with."""
+    return _prepared(pattern)[0]
+
+
 @lru_cache(maxsize=65536)
 def _prepared(pattern: str) -> tuple[bytes, bytes | None]:
     """The literal text up to the first wildcard, and what follows it (None: no wildcard).

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 
-from mapadmin.db.grants import GLOBAL, Level, Privileges, Scope
+from mapadmin.db.grants import Flavour, Level, Privileges, Scope
+from mapadmin.db.matching import specificity
 
 _TOKEN = re.compile(r"\\(.)|(.)", re.DOTALL)
 _ANY, _ONE = "%", "_"  # wildcard tokens; literal characters are tokens of the form "=x"
@@ -19,7 +20,8 @@ _ANY, _ONE = "%", "_"  # wildcard tokens; literal characters are tokens of the f
 @lru_cache(maxsize=65536)
 def _tokens(pattern: str) -> tuple[str, ...]:
     out = []
-    for escaped, char in _TOKEN.findall(pattern):
+    # To the servers, `_` stands for one byte, not for one character.
+    for escaped, char in _TOKEN.findall(pattern.encode().decode("latin-1")):
         out.append(f"={escaped}" if escaped else char if char in (_ANY, _ONE) else f"={char}")
     return tuple(out)
 
@@ -73,11 +75,12 @@ def overlap(one: str, other: str) -> bool:
     return meet(0, 0)
 
 
-def add_up(grants: Mapping[Scope, Privileges]) -> dict[Scope, Privileges]:
+def add_up(grants: Mapping[Scope, Privileges], flavour: Flavour) -> dict[Scope, Privileges]:
     """Grants whose narrower patterns carry what the wider ones give, so that privileges add up.
 
-    Raises ValueError for two patterns that overlap without one containing the other: no pair of
-    rows can then say what is meant on the schemas that match both.
+    Raises ValueError for two patterns that overlap without one containing the other, and for two
+    that the server cannot tell apart by how specific they are: no pair of rows can then say what is
+    meant on the schemas that match both.
     """
     databases = [scope for scope in grants if scope.level is Level.DATABASE]
     out = dict(grants)
@@ -91,4 +94,16 @@ def add_up(grants: Mapping[Scope, Privileges]) -> dict[Scope, Privileges]:
                 raise ValueError(
                     f"the patterns {scope} and {other} overlap, and neither contains the other"
                 )
-    return {scope: held for scope, held in out.items() if held or scope == GLOBAL}
+    for scope in databases:
+        for other in databases:
+            if out[scope] != out[other] and _tie(scope.schema, other.schema, flavour):
+                raise ValueError(
+                    f"on schemas that match both {scope} and {other}, the server takes either"
+                )
+    return out
+
+
+def _tie(one: str, other: str, flavour: Flavour) -> bool:
+    """Whether the server ranks two overlapping patterns alike; then the older row may win."""
+    same = specificity(flavour, one) == specificity(flavour, other)
+    return same and overlap(one, other)

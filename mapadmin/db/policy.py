@@ -77,6 +77,7 @@ class Policy:
     def __init__(self, site: Site, tables: GrantTables, own: Account, today: date) -> None:
         self.site = site
         self.today = today
+        self._flavour = tables.flavour
         self.every_privilege = grantable(tables, own)
         self._roles = {name: self._role(name) for name in site.settings.roles}
 
@@ -123,7 +124,7 @@ class Policy:
             scope = Scope(Level.DATABASE, own_pattern(name))
             grants[scope] = grants.get(scope, frozenset()) | self.every_privilege
         try:
-            return add_up(grants)
+            return add_up(grants, self._flavour)
         except ValueError as error:
             raise SettingsError(
                 f"{where}: {error}.", remedy="Write patterns of which one contains the other."

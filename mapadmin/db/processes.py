@@ -180,7 +180,7 @@ def kill_step(session: Session, *, rds: bool, query: bool = False) -> KillStep:
     return KillStep(
         action="kill query" if query else "kill session",
         target=f"{session.user}@{session.client}",
-        detail=f"{session.id} {session.schema}".rstrip(),
+        detail=f"id {session.id}" + (f", in {session.schema}" if session.schema else ""),
         destroys=True,
         statements=(_kill(session.id, rds=rds, query=query),),
         session=session.id,

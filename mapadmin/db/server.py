@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mapadmin.site import DatabaseSettings
 
 BATCH = 200  # steps in one packet: at most some 100 kB, well under every max_allowed_packet
+PATIENCE = 86_400.0  # seconds
 LOCK_WAIT = 20  # seconds that our own statements wait for somebody's metadata lock
 # NO_AUTO_CREATE_USER (MariaDB): without it, a GRANT to a mistyped name makes an account.
 _SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ONLY_FULL_GROUP_BY"
@@ -69,7 +70,25 @@ class Server:
 
     def run(self, sql: Sql) -> None:
         """One statement, for its effect."""
-        self.query(sql.text, [_reveal(arg) for arg in sql.args] if sql.args else None)
+        self.query(sql.text, [_reveal(arg) for arg in sql.args])
+
+    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement with doubled `%`, as they come; nothing else may be sent."""
+        from pymysql.cursors import SSCursor
+
+        with self._translated(), self._connection.cursor(SSCursor) as cursor:
+            cursor.execute(sql, ())
+            yield from cursor
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """For the body, wait a day for an answer: reading a large schema takes its time."""
+        usual = self._connection._read_timeout  # type: ignore[attr-defined]
+        self._connection._read_timeout = PATIENCE  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            self._connection._read_timeout = usual  # type: ignore[attr-defined]
 
     def execute(self, steps: Sequence[SqlStep]) -> Iterator[None]:
         """Carry out steps, merged where possible and in one packet; the executor of SqlStep.
@@ -227,6 +246,8 @@ def explain(error: Exception, settings: DatabaseSettings, sql: Sql | None = None
             f"{where}: the server's TLS certificate is not accepted: {text}.",
             remedy="Check database.ca and database.host.",
         )
+    if sql is not None and code in _REFUSED:  # not a login, but a statement that was not allowed
+        return _denied(where, text, doing)
     for codes, make in _EXPLANATIONS:
         if code in codes:
             return make(where, text, doing)

@@ -16,7 +16,16 @@ from dataclasses import dataclass, replace
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.plan import Step
 from mapadmin.core.secret import Secret
-from mapadmin.db.grants import GRANT_OPTION, Account, Flavour, Grants, Level, Privileges, Scope
+from mapadmin.db.grants import (
+    GRANT_OPTION,
+    ROUTINES,
+    Account,
+    Flavour,
+    Grants,
+    Level,
+    Privileges,
+    Scope,
+)
 
 STATIC_PRIVILEGES = frozenset(
     """ALTER,ALTER ROUTINE,CREATE,CREATE ROLE,CREATE ROUTINE,CREATE TABLESPACE,
@@ -219,8 +228,9 @@ def _on(scope: Scope) -> str:
             return "*.*"
         case Level.DATABASE:
             return f"{identifier(scope.schema)}.*"
-        case Level.PROCEDURE | Level.FUNCTION:
-            return f"{scope.level.name} {identifier(scope.schema)}.{identifier(scope.name)}"
+        case level if level in ROUTINES:
+            kind = level.name.replace("_", " ")
+            return f"{kind} {identifier(scope.schema)}.{identifier(scope.name)}"
         case Level.PROXY:
             return "%s@%s"
         case _:

@@ -31,7 +31,9 @@ class FlavourChoice(StrEnum):
 Folder = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[DIR]", help="Its folder; default: mapadmin/sandbox in the user's state folder."
+        metavar="[DIR]",
+        help="Its folder; default: mapadmin/sandbox in the user's state folder.",
+        readable=False,  # what is wrong with it, we say ourselves
     ),
 ]
 

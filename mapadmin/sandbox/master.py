@@ -55,5 +55,6 @@ def make_master(
                     f" {kill} thread"
                 )
         cursor.execute(
-            "ALTER USER %s@%s IDENTIFIED BY %s ACCOUNT UNLOCK", (*account, password.reveal())
+            "ALTER USER %s@%s IDENTIFIED BY %s REQUIRE SSL ACCOUNT UNLOCK",
+            (*account, password.reveal()),
         )

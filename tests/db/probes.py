@@ -93,10 +93,9 @@ def clean(root: Connection[Any], flavour: Flavour, schemas: Iterable[str] = ()) 
         else:
             run(root, f"DROP USER {quoted(user)}@{quoted(host)}")
     run(root, "DELETE FROM mysql.db WHERE User IN ('', 'PUBLIC') OR User LIKE 'eff%'")
-    if flavour is Flavour.MARIADB:
+    if flavour is Flavour.MARIADB:  # where PUBLIC cannot be dropped
         run(root, "DELETE FROM mysql.roles_mapping WHERE User = 'PUBLIC'")
-        run(root, "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.access', 0)"
-            " WHERE User = 'PUBLIC'")  # fmt: skip
+        run(root, "DELETE FROM mysql.global_priv WHERE User = 'PUBLIC'")
     run(root, "FLUSH PRIVILEGES")
     for schema in schemas:
         run(root, f"DROP DATABASE IF EXISTS {quoted(schema)}")

@@ -81,7 +81,10 @@ def test_a_native_role_that_was_granted_by_hand_is_taken_away(lab: Lab) -> None:
     lab.ok("db", "apply")
     lab.server.sql("CREATE ROLE powerful", "GRANT powerful TO alice@'%'")
     ran = lab.ok("db", "apply")
-    assert "Done: 1 step." in ran.err
+    if lab.server.flavour == "mariadb":  # which lets only a role's administrators do that
+        assert "REVOKE powerful FROM alice@%" in ran.err
+    else:
+        assert "Done: 1 step." in ran.err
     assert settled(lab)
 
 

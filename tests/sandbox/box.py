@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,3 +167,33 @@ def box(
             new.down("--delete")
         else:
             Sandbox(folder).down(delete=True)
+
+
+def kill_up_after(sandbox: Box, seconds: float) -> bool:
+    """Start `up` and kill it after some time; False when it was done by then."""
+    with sandbox.start_up() as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return True
+    assert process.returncode == 0
+    return False
+
+
+def kill_up_at_line(sandbox: Box, number: int, seconds: float) -> None:
+    """Start `up` and kill it some time after it printed that line (from 1) of what it does."""
+    with sandbox.start_up() as process:
+        assert process.stderr is not None
+        for _ in range(number):
+            assert process.stderr.readline()
+        time.sleep(seconds)
+        process.kill()
+
+
+def assert_nothing_runs(sandbox: Box) -> None:
+    """Not even what a killed `up` had begun; it may take some seconds to notice."""
+    deadline = time.monotonic() + 30
+    while found := sandbox.processes():
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)

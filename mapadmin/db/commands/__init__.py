@@ -9,5 +9,6 @@ from mapadmin.db.commands import converge  # noqa: F401  # isort: skip
 from mapadmin.db.commands import look  # noqa: F401  # isort: skip
 from mapadmin.db.commands import sessions  # noqa: F401  # isort: skip
 from mapadmin.db.commands import check  # noqa: F401  # isort: skip
+from mapadmin.db.commands import audit  # noqa: F401  # isort: skip
 
 __all__ = ["app"]

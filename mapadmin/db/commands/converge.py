@@ -66,5 +66,4 @@ def survey(database: Database) -> Reconciliation:
             f"There is no {site.people_path}.",
             remedy="`mapadmin db import` writes one from the accounts on the server.",
         )
-    wanted = database.policy.everyone()
-    return reconcile(wanted, database.tables, database.managed, database.differ)
+    return reconcile(database.wanted, database.tables, database.managed, database.differ)

@@ -85,7 +85,10 @@ def kill(
     own session, those of replicas and the server's threads are never ended.
     """
     if bool(ids) == bool(user):
-        raise UsageError("Say which sessions: by their ids, or with --user.")
+        raise UsageError(
+            "Say which sessions to end: either by their ids, or all of one user with --user.",
+            remedy="`mapadmin db processes --all` lists them.",
+        )
     mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
     # Not `changing`: whoever holds the lock may be what is to be ended.
     database = open_database(ctx.ensure_object(Admin))
@@ -122,4 +125,6 @@ def _refuse(found: list[Session]) -> None:
     }
     for session in found:
         if session.kind in why:
-            raise UsageError(f"{session.id} ({session.user}) is {why[session.kind]}: not ended.")
+            raise UsageError(
+                f"{session.id} ({session.user}) is {why[session.kind]}, which is never ended."
+            )

@@ -1,4 +1,4 @@
-"""What the audit finds beside the difference from people.toml. Pure, and without a query of its own.
+"""What the audit finds beside the difference from people.toml. Pure: it asks the server nothing.
 
 A finding has a rule with a stable id and a remedy. A theme is a module with one function for each
 rule (or two that are hard to tell apart); adding a rule is adding a function to a module's `ALL`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -62,7 +62,7 @@ class Rule:
     remedy: str
 
     def found(self, severity: Severity, subject: object, detail: str) -> AuditFinding:
-        return AuditFinding(self.id, severity, str(subject) or "(anonymous)", detail, self.remedy)
+        return AuditFinding(self.id, severity, str(subject), detail, self.remedy)
 
 
 @dataclass(frozen=True)
@@ -102,18 +102,20 @@ class Facts:
         }
 
     @cached_property
-    def owners(self) -> Mapping[str, Account]:
-        """Who owns the schemas that start with their name, by name, each with one account."""
-        out = {}
-        for holders in (self.wanted, self.audited):
-            for account, one in holders.items():
-                if Scope(Level.DATABASE, own_pattern(account.user)) in one.grants:
-                    out.setdefault(account.user, account)
-        return out
+    def owners(self) -> frozenset[str]:
+        """The names of those who own the schemas that start with them, or are to own them."""
+        holders: list[Mapping[Account, Wanted] | Mapping[Account, AccountState]]
+        holders = [self.wanted, self.audited]
+        return frozenset(
+            account.user
+            for accounts in holders
+            for account, one in accounts.items()
+            if Scope(Level.DATABASE, own_pattern(account.user)) in one.grants
+        )
 
     @cached_property
     def schemas(self) -> Schemas:
-        return Schemas(self.tables.schemas)
+        return Schemas(self.tables)
 
     def expects(self, account: Account, scope: Scope, privileges: Privileges) -> bool:
         """Whether the site itself says that this account holds this."""
@@ -131,34 +133,38 @@ class Facts:
 class Schemas:
     """The existing schemas, sorted, so that those of one prefix are found at once."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = sorted(names, key=str.encode)
+    def __init__(self, tables: GrantTables) -> None:
+        self._flavour = tables.flavour
+        self._folds = tables.lower_case_table_names > 0
+        self._names = sorted(map(self._fold, tables.schemas), key=str.encode)
         self._keys = [name.encode() for name in self._names]
         self._found: dict[str, list[str]] = {}
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __contains__(self, name: str) -> bool:
-        return bool(self.matching(literal(name)))
+    def exists(self, name: str) -> bool:
+        key = self._fold(name).encode()
+        place = bisect_left(self._keys, key)
+        return self._keys[place : place + 1] == [key]
 
     def matching(self, pattern: str) -> list[str]:
-        """The schemas that a stored pattern matches."""
+        """The schemas that a stored pattern matches, sorted."""
         if pattern not in self._found:
-            prefix = literal_prefix(pattern)
-            found = []
-            for index in range(bisect_left(self._keys, prefix), len(self._keys)):
-                if not self._keys[index].startswith(prefix):
-                    break
-                if matches(pattern, self._names[index]):
-                    found.append(self._names[index])
-            self._found[pattern] = found
+            self._found[pattern] = list(self._look(self._fold(pattern)))
         return self._found[pattern]
 
+    def match(self, pattern: str, name: str) -> bool:
+        """Whether a stored pattern matches one schema."""
+        return matches(self._flavour, self._fold(pattern), self._fold(name))
 
-def literal(name: str) -> str:
-    """A name as a stored pattern that matches nothing else."""
-    return "".join(f"\\{char}" if char in "\\_%" else char for char in name)
+    def _look(self, pattern: str) -> Iterator[str]:
+        prefix = literal_prefix(pattern)
+        for place in range(bisect_left(self._keys, prefix), len(self._keys)):
+            if not self._keys[place].startswith(prefix):
+                return
+            if matches(self._flavour, pattern, self._names[place]):
+                yield self._names[place]
+
+    def _fold(self, name: str) -> str:
+        return name.lower() if self._folds else name
 
 
 def few(names: Collection[object]) -> str:

@@ -1,0 +1,147 @@
+"""Grants that say something else than was meant, or that nobody meant any more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from mapadmin.db.effective import PUBLIC
+from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
+from mapadmin.db.grants import Account, Level, Scope
+from mapadmin.db.policy import own_pattern
+
+_ESCAPED_OR_BARE = re.compile(r"\\.|_", re.DOTALL)
+
+UNESCAPED = Rule(
+    "unescaped-underscore",
+    r"In a grant on a schema `_` stands for any character: grant on the name with `\_` instead, "
+    "then revoke this one. In people.toml and mapadmin.toml such a character is written `?`: "
+    "write `_` there and run `mapadmin db apply`.",
+)
+DANGLING = Rule(
+    "grant-on-nothing",
+    "Whoever makes a schema of that name opens it to this account: revoke the grant, or write it "
+    "into people.toml if it is meant for the future.",
+)
+ORPHAN = Rule(
+    "orphan-grants",
+    "A new account of that name would inherit them: as the server's administrator, delete them "
+    "from mysql.db (and mysql.tables_priv …), then FLUSH PRIVILEGES.",
+)
+COLLISION = Rule(
+    "prefix-collision",
+    "Two owners of the same schemas: rename one of the two (a name without `_` is safe).",
+)
+NO_SCHEMA = Rule(
+    "role-on-nothing", "Check the pattern in mapadmin.toml, if schemas should be there by now."
+)
+
+
+def unescaped(facts: Facts) -> Iterator[AuditFinding]:
+    """`map_lab` also opens `mapXlab`. One finding for each pattern, whoever holds it."""
+    if facts.tables.partial_revokes:
+        return  # every name is literal there
+    holders: dict[str, list[Account]] = {}
+    for account, state in facts.audited.items():
+        for scope in state.grants:
+            if scope.level is Level.DATABASE and meant(scope.schema) != scope.schema:
+                holders.setdefault(scope.schema, []).append(account)
+    for pattern, accounts in holders.items():
+        opened = [
+            schema
+            for schema in facts.schemas.matching(pattern)
+            if not facts.schemas.match(meant(pattern), schema)
+        ]
+        scope = Scope(Level.DATABASE, pattern)
+        expected = all(
+            facts.expects(one, scope, facts.tables.accounts[one].grants[scope]) for one in accounts
+        )
+        worse, better = (
+            (Severity.HIGH, Severity.MEDIUM) if opened else (Severity.MEDIUM, Severity.LOW)
+        )
+        yield UNESCAPED.found(
+            better if expected else worse, pattern,
+            (f"it also opens {few(opened)}" if opened else "it opens no schema beyond it yet")
+            + f"; held by {few(sorted(accounts))}",
+        )  # fmt: skip
+
+
+def meant(pattern: str) -> str:
+    r"""A pattern with every `_` taken for that character: `map_%` as `map\_%`."""
+    return _ESCAPED_OR_BARE.sub(lambda found: r"\_" if found[0] == "_" else found[0], pattern)
+
+
+def dangling(facts: Facts) -> Iterator[AuditFinding]:
+    """No schema matches, and the site does not say that one may."""
+    for account, state in facts.audited.items():
+        for scope, privileges in state.grants.items():
+            if (
+                scope.level not in (Level.GLOBAL, Level.PROXY)
+                and not facts.expects(account, scope, privileges)
+                and not _is_own(account, scope)
+                and not _exists(facts, scope)
+            ):
+                held = facts.described({scope: privileges})
+                yield DANGLING.found(
+                    Severity.MEDIUM, account, f"it holds {held}, and there is no such schema"
+                )
+
+
+def _is_own(account: Account, scope: Scope) -> bool:
+    return scope.level is Level.DATABASE and meant(scope.schema) == own_pattern(account.user)
+
+
+def _exists(facts: Facts, scope: Scope) -> bool:
+    if scope.level is Level.DATABASE:
+        return bool(facts.schemas.matching(scope.schema))
+    return facts.schemas.exists(scope.schema)
+
+
+def orphans(facts: Facts) -> Iterator[AuditFinding]:
+    """Grants of accounts that do not exist. (Those of the anonymous user are everybody's.)"""
+    ignored = {"", *facts.settings.ignore_accounts}
+    for account, grants in facts.tables.orphans.items():
+        # An installation of MariaDB leaves proxy rows of root at hosts that there are not.
+        only_proxies = all(scope.level is Level.PROXY for scope in grants)
+        if account.user not in ignored and account != PUBLIC:
+            yield ORPHAN.found(
+                Severity.LOW if only_proxies else Severity.MEDIUM, account,
+                f"there is no such account, but it holds {facts.described(grants)}",
+            )  # fmt: skip
+
+
+def collisions(facts: Facts) -> Iterator[AuditFinding]:
+    r"""`al\_%` are also the schemas of al_ice, and of the project if it is called al."""
+    project = facts.settings.project_prefix
+    names = {name.lower(): name for name in facts.owners}
+    for owner in facts.owners:
+        if owner.lower() == project.lower() or owner.lower().startswith(f"{project.lower()}_"):
+            yield COLLISION.found(
+                Severity.HIGH, owner, f"{owner}_* are schemas of the project ({project}_*)"
+            )
+    for other in (*facts.owners, project):
+        for place in re.finditer("_", other):
+            short = names.get(other[: place.start()].lower())
+            if short is not None:
+                whose = "the project" if other == project else other
+                yield COLLISION.found(
+                    Severity.HIGH, short, f"{short}_* include the schemas of {whose} ({other}_*)"
+                )
+
+
+def empty_roles(facts: Facts) -> Iterator[AuditFinding]:
+    """Roles of the site are about schemas of which there are none."""
+    roles: dict[Scope, list[str]] = {}
+    for role, grants in facts.roles.items():
+        for scope in grants:
+            if scope.level not in (Level.GLOBAL, Level.PROXY):
+                roles.setdefault(scope, []).append(role)
+    for scope, names in sorted(roles.items()):
+        if not _exists(facts, scope):
+            which = "role" if len(names) == 1 else "roles"
+            yield NO_SCHEMA.found(
+                Severity.INFO, str(scope), f"{which} {few(names)}: there is no such schema"
+            )
+
+
+ALL = (unescaped, dangling, orphans, collisions, empty_roles)

@@ -1,0 +1,35 @@
+"""Run the benchmarks and print a table: what was measured, against what, the ratio, the goal."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.accounts import bench_accounts
+from tests.bench.result import Result, show
+from tests.bench.startup import bench_startup
+from tests.servers import running_server
+
+# The tests' servers skip fsync; what is compared here does what a server in production does.
+DURABLE = (
+    "--innodb-flush-method=fsync",
+    "--innodb-flush-log-at-trx-commit=1",
+    "--innodb-doublewrite=1",
+    "--sync-binlog=1",
+)
+
+
+def main() -> None:
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        results += bench_startup(folder)
+        for flavour in ("mysql", "mariadb"):
+            with running_server(flavour, folder / flavour, *DURABLE) as server:
+                results += bench_accounts(server, folder / f"site-{flavour}")
+    show(results)
+    sys.exit(not all(result.reached for result in results))
+
+
+main()
