@@ -6,23 +6,21 @@ subsystem is adding its folder and one line to `GROUPS`.
 
 from __future__ import annotations
 
-import importlib
 import os
 import shlex
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
 
 from mapadmin import __version__
 from mapadmin.admin import Admin, error_boundary
 from mapadmin.core.errors import Interrupted
+from mapadmin.lazy import Commands, lazy_group
 
-GROUPS = {
+GROUPS: Commands = {
     "db": ("mapadmin.db.commands", "Database accounts and grants."),
     "init": (
         "mapadmin.init_command",
@@ -33,33 +31,13 @@ GROUPS = {
 }
 
 
-class LazyGroup(TyperGroup):
-    """Knows its commands' names and help; the rest of a command is imported when it is used."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        del ctx
-        return list(GROUPS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """What help needs: a name and a sentence."""
-        del ctx
-        if cmd_name not in GROUPS:
-            return None
-        return TyperCommand(cmd_name, help=GROUPS[cmd_name][1], short_help=GROUPS[cmd_name][1])
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """What running or completing needs: the command itself."""
-        name, command, rest = super().resolve_command(ctx, args)
-        if name in GROUPS:
-            command = get_command(importlib.import_module(GROUPS[name][0]).app)
-            command.name = name
-        return name, command, rest
-
-
 app = typer.Typer(
-    cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-    help="Administer a DataJoint pipeline: database, and soon everything around it.",
-)  # fmt: skip
+    cls=lazy_group(GROUPS),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Administer a DataJoint pipeline: who may do what in its database, and why.",
+)
 
 
 def _print_version(wanted: bool) -> None:

@@ -20,7 +20,7 @@ app = typer.Typer(rich_markup_mode=None, help="Who changed what, when.")
 _OPENING = ("begin", "step")  # written before something happens; shown only when nothing followed
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def journal(
     ctx: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="Newest entries to show.")] = 50,

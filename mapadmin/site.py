@@ -133,6 +133,7 @@ class Site:
         self.folder = folder
         self.settings = settings
         self.people = people if people is not None else People()
+        self._everyone = {**self.people.people, **self.people.services}
         self.has_people_file = people is not None
 
     @property
@@ -168,7 +169,7 @@ class Site:
 
     def everyone(self) -> Mapping[str, Person]:
         """People and services by user name."""
-        return {**self.people.people, **self.people.services}
+        return self._everyone
 
     def owns_schemas(self, name: str) -> bool:
         """Whether this person owns the schemas that start with their name."""
@@ -224,12 +225,13 @@ def load_site(folder: Path) -> Site:
     people_path = folder / PEOPLE_FILE
     people = _read(people_path, People) if people_path.exists() else None
     site = Site(folder, settings, people)
-    _check_site(site)
+    check_site(site)
     _check_people(site)
     return site
 
 
-def _check_site(site: Site) -> None:
+def check_site(site: Site) -> None:
+    """Refuse values of mapadmin.toml that cannot be. Raises SettingsError."""
     where = site.folder / SITE_FILE
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", site.name):
         raise SettingsError(
@@ -284,8 +286,8 @@ def _check_people(site: Site) -> None:
 
 
 def _read(path: Path, cls: type[_T]) -> _T:
-    _refuse_writable(path.parent)
-    _refuse_writable(path)
+    refuse_writable(path.parent)
+    refuse_writable(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -300,7 +302,7 @@ def _read(path: Path, cls: type[_T]) -> _T:
         raise _explain(path, cls, str(error), data) from None
 
 
-def _refuse_writable(path: Path) -> None:
+def refuse_writable(path: Path) -> None:
     """A site file can name programs to run: whoever can write it can act as its reader."""
     try:
         found = path.stat()

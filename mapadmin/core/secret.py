@@ -20,6 +20,7 @@ from typing import NoReturn
 from mapadmin.core.errors import SettingsError
 
 STARS = "********"
+_KINDS = ("env", "file", "command", "aws-secret")
 COMMAND_TIMEOUT = 30.0  # seconds; a password manager that waits for a person counts as broken
 
 # No quotes, backslashes or characters that look alike: passwords are read out and typed in.
@@ -86,6 +87,7 @@ def resolve(reference: str, *, setting: str, base: Path) -> Secret:
     `setting` is what the reference was written for (used in errors); `base` is the folder that
     relative paths start from. Raises SettingsError with the setting's name and the remedy.
     """
+    check_reference(reference, setting=setting)
     kind, _, rest = reference.partition(":")
     resolvers = {
         "env": _from_environment,
@@ -93,17 +95,22 @@ def resolve(reference: str, *, setting: str, base: Path) -> Secret:
         "command": _from_command,
         "aws-secret": _from_aws,
     }
-    if kind not in resolvers or not rest:
-        raise SettingsError(
-            f"{setting} must be a reference to a secret, not the secret itself.",
-            remedy="Write env:NAME, file:PATH, command:PROGRAM or aws-secret:ID.",
-        )
     value = resolvers[kind](rest, setting, base)
     if not value:
         raise SettingsError(f"{setting}: {reference} is empty.")
     if any("\ud800" <= char <= "\udfff" for char in value):  # how Python keeps other bytes
         raise SettingsError(f"{setting}: {reference} is not UTF-8 text.")
     return Secret(value)
+
+
+def check_reference(reference: str, *, setting: str) -> None:
+    """Refuse what is no reference, without repeating it: it may be the secret. SettingsError."""
+    kind, _, rest = reference.partition(":")
+    if kind not in _KINDS or not rest:
+        raise SettingsError(
+            f"{setting} must be a reference to a secret, not the secret itself.",
+            remedy="Write env:NAME, file:PATH, command:PROGRAM or aws-secret:ID.",
+        )
 
 
 def _from_environment(name: str, setting: str, base: Path) -> str:

@@ -6,6 +6,7 @@ a verified one if the schema still holds what is in it.
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -181,7 +182,7 @@ class Archive:
                 name: TableFacts(table.rows, table.checksum) for name, table in held.tables.items()
             },
             definers=list(held.definers), digest=held.digest,
-            load=f"gunzip -c {file.name} | {self._dumping.client} --binary-mode",
+            load=f"gunzip -c {shlex.quote(file.name)} | {self._dumping.load_command}",
         )  # fmt: skip
 
     # --- dropping -------------------------------------------------------------------------------

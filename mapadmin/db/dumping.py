@@ -35,11 +35,18 @@ _DUMP = (
     "--no-tablespaces", "--skip-comments", _CHARSET, _PACKET,
 )  # fmt: skip
 _DUMP_MYSQL = ("--set-gtid-purged=OFF", "--loose-column-statistics=0")
-# Binary mode: whatever stands in the file, the client itself obeys nothing but DELIMITER.
-_LOAD = ("--batch", "--binary-mode", _CHARSET, _PACKET)
+# Binary mode: whatever stands in the file, the client itself obeys nothing but DELIMITER. Without
+# `--comments` it would take the comments out of routines.
+CLIENT_OPTIONS = ("--binary-mode", "--comments")
+_LOAD = ("--batch", *CLIENT_OPTIONS, _CHARSET, _PACKET)
+_TOO_LARGE = (
+    "A row with a large blob takes twice its size as text. Raise max_allowed_packet on the server "
+    "(it is dynamic), then run this again."
+)
 _REMEDIES = {
-    "1153": "A row with a large blob takes twice its size as text: raise max_allowed_packet on the "
-    "server (it is dynamic), then run this again.",
+    "1153": _TOO_LARGE,
+    "2006": f"Either the server went away, or: {_TOO_LARGE}",
+    "2013": f"Either the server went away, or: {_TOO_LARGE}",
     "1205": "Somebody holds a table that it refers to: see `mapadmin db processes`.",
     "1418": "Set log_bin_trust_function_creators = 1 on the server, then run this again.",
     "1419": "Set log_bin_trust_function_creators = 1 on the server, then run this again.",
@@ -57,9 +64,9 @@ class Dumping:
         self._beaten = time.monotonic()
 
     @property
-    def client(self) -> str:
-        """The client program's name."""
-        return self._programs.client.name
+    def load_command(self) -> str:
+        """The client program as a person calls it to load a dump."""
+        return " ".join([self._programs.client.name, *CLIENT_OPTIONS])
 
     def dump(self, schema: str, path: Path) -> None:
         """Write a schema into a new compressed file (0600), and onto the disk.

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from mapadmin.admin import Admin
 from mapadmin.core.checks import Check, Finding, fail, ok, unknown, warn
-from mapadmin.core.errors import MapadminError, SettingsError
+from mapadmin.core.errors import ExitCode, MapadminError, SettingsError
 from mapadmin.db import verdicts
 from mapadmin.db.database import Database, open_database
 from mapadmin.db.processes import has_rds_procedures
@@ -139,6 +139,16 @@ def checks_of(probe: Probe, admin: Admin) -> list[Check]:
     ]
 
 
+def _privileges(facts: Facts) -> Finding:
+    try:
+        rights = facts.rights
+    except MapadminError as error:
+        if error.exit_code is not ExitCode.SETTINGS:
+            raise
+        return fail(error.message, f"Grant SELECT on mysql.* to {facts.database.own}.")
+    return verdicts.privileges(rights)
+
+
 def _roles(facts: Facts) -> Finding:
     database = facts.database
     wanted = {role: database.policy.role_grants(role) for role in database.site.settings.roles}
@@ -149,12 +159,12 @@ def _roles(facts: Facts) -> Finding:
 def _schema(facts: Facts) -> Finding:
     """mapadmin's own schema: what it manages, the shared journal."""
     database = facts.database
-    name = database.site.database.schema
+    name, state = database.site.database.schema, database.state
     try:
-        steps = database.state.setup_steps()
+        steps = state.setup_steps()
     except MapadminError as error:  # made by a newer mapadmin
         return fail(error.message, error.remedy)
-    if not database.state.exists:
+    if not state.exists:
         return ok(f"{name} is not there yet: the first change makes it")
     if steps:
         return warn(f"{name} is not complete", "The next change completes it.")
@@ -164,7 +174,7 @@ def _schema(facts: Facts) -> Finding:
 _JUDGES: dict[str, Callable[[Facts], Finding]] = {
     "TLS": lambda f: verdicts.tls(f.tls, datetime.now(UTC).date()),
     "server": lambda f: verdicts.version(f.database.server.flavour, f.database.server.version),
-    "privileges": lambda f: verdicts.privileges(f.rights),
+    "privileges": _privileges,
     "roles": _roles,
     "clock": lambda f: verdicts.clock(f.clock_ahead),
     "partial_revokes": lambda f: verdicts.partial_revokes(f.variables),

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from mapadmin.core.errors import ExitCode, MapadminError
 from mapadmin.db.gather import Flags, Gathered, Row, of_column
 from mapadmin.db.global_priv import parse
 from mapadmin.db.grants import (
@@ -79,6 +80,13 @@ def inspect(source: Queries) -> GrantTables:
     columns: dict[str, list[str]] = {"user": [], "db": []}
     for table, column in source.query(_COLUMNS):
         columns[table].append(column)
+    if not columns["db"]:
+        # Columns that one may not read are not listed, and the queries below would make no sense.
+        raise MapadminError(
+            "mapadmin's account may not read the grant tables.",
+            remedy="Grant it SELECT on mysql.*; `mapadmin db check` lists what it needs.",
+            exit_code=ExitCode.SETTINGS,
+        )
     gathered = Gathered()
     databases = source.query(_DATABASES.format(flags=_listed(columns["db"])))
     gathered.add_databases(databases, columns["db"])

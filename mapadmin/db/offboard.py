@@ -9,33 +9,23 @@ be loaded; what mapadmin remembers of the account goes last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mapadmin.core.errors import MapadminError, UsageError
 from mapadmin.core.plan import Plan, Step
-from mapadmin.db.dependencies import ForeignKey, drop_order, into, out_of
-from mapadmin.db.grants import GLOBAL, Account, AccountState, Flavour, GrantTables
-from mapadmin.db.policy import is_project_schema, is_system, owner_of
+from mapadmin.core.report import human_bytes
+from mapadmin.db.archive import ArchiveSchema, DropArchived, drops
+from mapadmin.db.database import EditPeople
+from mapadmin.db.dependencies import ForeignKey, drop_order
+from mapadmin.db.grants import Account
+from mapadmin.db.guards import listed
+from mapadmin.db.leaver import Fate, Leaver
 from mapadmin.db.state import Managed, Stage, State
-from mapadmin.db.statements import Sql, SqlStep, drop_account, revoke_native_role, set_locked
+from mapadmin.db.statements import Sql, SqlStep, drop_account, set_locked
 
 if TYPE_CHECKING:
-    from mapadmin.db.definers import Defined
     from mapadmin.site import Site
-
-_SHOWN = 10  # names in a message
-# Of mapadmin's account: without one, MySQL does not drop the definer of anything that stays.
-_MAY_ORPHAN = frozenset({"SET_USER_ID", "ALLOW_NONEXISTENT_DEFINER"})
-
-
-class Fate(StrEnum):
-    """What becomes of somebody's schemas."""
-
-    KEEP = "keep"
-    ARCHIVE = "archive"
-    DROP = "drop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,183 +35,140 @@ class EndSessions(Step):
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaver:
-    """Somebody who leaves: `accounts` are dropped, `remembered` is forgotten, `schemas` are theirs.
+# --- the plan ----------------------------------------------------------------------------------
 
-    `others` are accounts of the same name that stay.
+
+def removal_plan(
+    leaver: Leaver, site: Site, state: State, keys: Sequence[ForeignKey], folder: Path | None
+) -> Plan:
+    """The steps that remove somebody, once all guards have been passed; see the module."""
+    remembered = _remembered(leaver, site)
+    steps: list[Step] = []
+    edit = _edit_people(leaver, site)
+    if edit is not None:
+        steps += [_record(one, state) for one in remembered if one not in leaver.remembered]
+        steps.append(edit)
+    steps += [_lock(one.account) for one in leaver.accounts if not one.locked]
+    if leaver.accounts:
+        steps.append(EndSessions(action="end sessions", target=leaver.name, user=leaver.name))
+    steps += _schema_steps(leaver, keys, folder)
+    steps += [_revoke(one.account) for one in leaver.accounts if one.grants]
+    steps += [_drop(one.account) for one in leaver.accounts]
+    steps += [_forget(one.account, state) for one in remembered]
+    return Plan(tuple(steps))
+
+
+def _remembered(leaver: Leaver, site: Site) -> list[Managed]:
+    """What mapadmin is to know until the end, also when people.toml no longer says it.
+
+    Without this, a second run could not tell whether the schemas are theirs.
     """
-
-    name: str
-    accounts: Sequence[AccountState] = ()
-    remembered: Sequence[Managed] = ()
-    schemas: Sequence[str] = ()
-    others: Sequence[Account] = ()
-    fate: Fate = Fate.KEEP
-
-    @property
-    def dropped(self) -> Sequence[str]:
-        """The schemas that do not stay."""
-        return () if self.fate is Fate.KEEP else self.schemas
+    entry = site.everyone().get(leaver.name)
+    if entry is None or leaver.others:
+        return list(leaver.remembered)
+    known = leaver.remembered or [
+        Managed(Account(leaver.name, entry.hosts[0]), Stage.CREATING, entry.role)
+    ]
+    service = not site.owns_schemas(leaver.name)
+    return [replace(one, service=service) for one in known]
 
 
-# --- who leaves --------------------------------------------------------------------------------
-
-
-def find_leaver(
-    name: str,
-    host: str | None,
-    fate: Fate,
-    site: Site,
-    tables: GrantTables,
-    managed: Mapping[Account, Managed],
-    own: Account,
-) -> Leaver:
-    """Whom a name means. Raises UsageError for accounts that are not for mapadmin to remove."""
-    _refuse_name(name, own)
-    of_name = sorted(account for account in tables.accounts if account.user == name)
-    for account in of_name:
-        if host in (None, account.host):
-            _refuse_account(tables.accounts[account], account in managed)
-    chosen = [account for account in of_name if host in (None, account.host)]
-    entry = site.everyone().get(name)
-    remembered = [managed[a] for a in sorted(managed) if a.user == name and host in (None, a.host)]
-    if host is not None and not (chosen or remembered or (entry and host in entry.hosts)):
-        raise UsageError(
-            f"There is no account of {name} at {host!r}.", remedy="`mapadmin db users` lists them."
-        )
-    left = {account.host for account in of_name} | set(entry.hosts if entry else ())
-    others = () if host is None else tuple(Account(name, one) for one in sorted(left - {host}))
-    if others and fate is not Fate.KEEP:
-        raise UsageError(
-            f"{name}'s schemas belong to {', '.join(map(str, others))} as well, which stays.",
-            remedy="Without --host, all accounts of the name are removed.",
-        )
-    schemas = ()
-    if not others and (chosen or remembered or entry) and _owns(name, site, remembered):
-        schemas = tuple(own_schemas(name, site, tables, managed))
-    return Leaver(
-        name=name, accounts=tuple(tables.accounts[account] for account in chosen),
-        remembered=tuple(remembered), schemas=schemas, others=others, fate=fate,
+def _record(entry: Managed, state: State) -> SqlStep:
+    return SqlStep(
+        action="record", target=str(entry.account), detail="is being removed",
+        statements=(state.mark(entry),),
     )  # fmt: skip
 
 
-def _refuse_name(name: str, own: Account) -> None:
-    if is_system(name):
-        raise UsageError(f"{name} is an account of the server's own.")
-    if name == own.user:
-        raise UsageError(f"{name} is mapadmin's own account.")
+def _edit_people(leaver: Leaver, site: Site) -> EditPeople | None:
+    entry = site.everyone().get(leaver.name)
+    if entry is None:
+        return None
+    section = "services" if leaver.name in site.people.services else "people"
+    staying = {one.host for one in leaver.others}
+    hosts = [host for host in entry.hosts if host in staying]
+    if hosts == entry.hosts:
+        return None
+    return EditPeople(
+        action="write people.toml", target=leaver.name,
+        detail=f"[{section}.{leaver.name}] {'hosts' if hosts else 'removed'}",
+        section=section, name=leaver.name, values={"hosts": hosts} if hosts else None,
+    )  # fmt: skip
 
 
-def _refuse_account(state: AccountState, managed: bool) -> None:
-    if state.is_role:
-        raise UsageError(f"{state.account} is a role of the server's own, not an account.")
-    if not managed:
-        raise UsageError(
-            f"mapadmin does not manage {state.account}, and does not remove it.",
-            remedy=f"`mapadmin db import {state.account.user}` takes it over as it is.",
+def _lock(account: Account) -> SqlStep:
+    return SqlStep(
+        action="lock account", target=str(account),
+        statements=(set_locked(account, locked=True),),
+    )  # fmt: skip
+
+
+def _schema_steps(leaver: Leaver, keys: Sequence[ForeignKey], folder: Path | None) -> list[Step]:
+    order, circle = drop_order(keys, leaver.dropped)
+    schemas = [*order, *circle]
+    if folder is None:
+        return [
+            SqlStep(
+                action="drop schema", target=schema, detail="not archived", destroys=True,
+                statements=drops(schema, circular=schema in circle),
+            )
+            for schema in schemas
+        ]  # fmt: skip
+    archives = [
+        ArchiveSchema(
+            action="archive schema", target=schema, schema=schema,
+            detail=f"into {folder}, verified by loading it",
         )
-
-
-def _owns(name: str, site: Site, remembered: Sequence[Managed]) -> bool:
-    if name in site.everyone():
-        return site.owns_schemas(name)
-    return not any(one.service for one in remembered)
-
-
-def own_schemas(
-    name: str, site: Site, tables: GrantTables, managed: Iterable[Account]
-) -> list[str]:
-    """The schemas that the name's prefix owns, and no longer name's; never the project's.
-
-    Grants do not count. Any account's name does, also a service's: better to keep a schema that
-    nobody owns than to drop somebody else's.
-    """
-    folds = tables.lower_case_table_names > 0
-    names = {account.user for account in tables.accounts} | {one.user for one in managed}
-    known = {one.lower() if folds else one for one in (names | set(site.everyone()) | {name}) if one}
-    wanted = name.lower() if folds else name
-    return [
-        schema
-        for schema in sorted(tables.schemas)
-        if not is_project_schema(schema, site)
-        and owner_of(schema.lower() if folds else schema, known) == wanted
-    ]
-
-
-# --- guards ------------------------------------------------------------------------------------
-
-
-def check_definers(
-    leaver: Leaver, defined: Sequence[Defined], tables: GrantTables, own: Account, *, force: bool
-) -> list[str]:
-    """Refuse to leave things without their definer; notes, when `force` goes ahead.
-
-    What is in schemas that are dropped does not count. Raises MapadminError naming the rest.
-    """
-    staying = [one for one in defined if one.schema not in leaver.dropped]
-    if not staying:
-        return []
-    names = _listed([f"{one} (definer {one.definer})" for one in staying])
-    if force and tables.flavour is Flavour.MYSQL and not _powers(tables, own) & _MAY_ORPHAN:
-        raise MapadminError(
-            f"MySQL does not drop the definer of something, at least not for {own}: {names}.",
-            remedy=_recreate(leaver),
+        for schema in schemas
+    ]  # fmt: skip
+    dropped = [
+        DropArchived(
+            action="drop schema", target=schema, schema=schema, destroys=True,
+            detail="archived", circular=schema in circle,
         )
-    if not force:
-        raise MapadminError(
-            f"{leaver.name} is the definer of what stays, and it would stop working: {names}.",
-            remedy=f"{_recreate(leaver)} --force removes the account all the same.",
-        )
-    return [f"will stop working, because {leaver.name} defines it: {names}"]
+        for schema in schemas
+    ]  # fmt: skip
+    return [*archives, *dropped]
 
 
-def _recreate(leaver: Leaver) -> str:
-    return (
-        "Create these again with another definer, or keep the account, locked: "
-        f"`mapadmin db lock {leaver.name}`."
+def _revoke(account: Account) -> SqlStep:
+    """Native roles end with the account: MariaDB lets only a role's own administrator revoke it."""
+    everything = Sql(
+        "REVOKE ALL PRIVILEGES, GRANT OPTION FROM %s@%s", args=(account.user, account.host)
     )
+    return SqlStep(action="revoke everything", target=str(account), statements=(everything,))
 
 
-def _powers(tables: GrantTables, account: Account) -> frozenset[str]:
-    """The global privileges of an account and of all roles that it can have."""
-    powers: set[str] = set()
-    waiting = [account, *tables.mandatory_roles]
-    seen: set[Account] = set()
-    while waiting:
-        state = tables.accounts.get(one := waiting.pop())
-        if state is None or one in seen:
-            continue
-        seen.add(one)
-        powers |= state.grants.get(GLOBAL, frozenset())
-        waiting += state.roles
-    return frozenset(powers)
+def _drop(account: Account) -> SqlStep:
+    return SqlStep(
+        action="drop account", target=str(account), destroys=True,
+        statements=(drop_account(account),),
+    )  # fmt: skip
 
 
-def check_foreign_keys(
-    leaver: Leaver, keys: Sequence[ForeignKey], names: Iterable[str]
+def _forget(account: Account, state: State) -> SqlStep:
+    return SqlStep(
+        action="forget", target=str(account), detail="no longer managed",
+        statements=(state.forget(account),),
+    )  # fmt: skip
+
+
+def schema_notes(
+    leaver: Leaver, sizes: Mapping[str, int], readers: Iterable[tuple[str, str]]
 ) -> list[str]:
-    """Refuse to drop what others refer to; notes about what refers to others and stays.
+    """What is to be known about the schemas of somebody who leaves.
 
-    `names` are all users, to say whose a table is. Raises MapadminError.
+    `sizes` in bytes; `readers` are views of others, and the schemas that they read.
     """
-    users = list(names)
+    if leaver.others:
+        return [f"{leaver.name} stays as {', '.join(map(str, leaver.others))}"]
+    sized = listed([f"{name} ({human_bytes(sizes.get(name, 0))})" for name in leaver.schemas])
+    if not leaver.schemas:
+        return [f"{leaver.name} has no schemas"] if leaver.fate is not Fate.KEEP else []
     if leaver.fate is Fate.KEEP:
-        kept = out_of(keys, leaver.schemas)
-        if not kept:
-            return []
-        listed = _listed([str(key) for key in kept])
-        return [f"rows that these tables refer to still cannot be deleted: {listed}"]
-    found = into(keys, leaver.schemas)
-    if found:
-        listed = _listed([f"{key}, of {owner_of(key.schema, users) or 'nobody'}" for key in found])
-        raise MapadminError(
-            f"Tables of others refer to tables of {leaver.name}: {listed}.",
-            remedy="Drop those foreign keys first, or keep the schemas.",
-        )
-    return []
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return "; ".join(names[:_SHOWN]) + more
+        return [f"schemas that stay, and are nobody's then: {sized}"]
+    notes = [f"schemas that are dropped: {sized}"]
+    broken = [f"{view} (reads {schema})" for view, schema in readers]
+    if broken:
+        notes.append(f"views of others that will no longer work: {listed(broken)}")
+    return notes

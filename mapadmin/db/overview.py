@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from mapadmin.db.activity import Activity, activity
 from mapadmin.db.effective import PUBLIC
 from mapadmin.db.grants import Account, AccountState, GrantTables
+from mapadmin.db.names import is_system
 from mapadmin.db.ownership import Owners
-from mapadmin.db.policy import is_system
 from mapadmin.db.processes import Session
 from mapadmin.db.state import Managed, Stage
 from mapadmin.db.usage import Usage, usage
@@ -118,7 +118,7 @@ class Overview:
         """All accounts of people and services; neither the server's own nor native roles."""
         return [
             self._user(account, state)
-            for account, state in sorted(self._database.tables.accounts.items())
+            for account, state in sorted(self._database.tables.accounts.items(), key=_account_of)
             if not state.is_role and not is_system(account.user)
         ]
 
@@ -184,6 +184,10 @@ class Overview:
         )  # fmt: skip
 
 
+def _account_of(item: tuple[Account, AccountState]) -> Account:
+    return item[0]
+
+
 # --- roles and grants --------------------------------------------------------------------------
 
 
@@ -208,17 +212,18 @@ def _site_members(database: Database) -> dict[str, list[str]]:
 
 
 def _native_roles(tables: GrantTables) -> Iterator[RoleRow]:
-    for role, state in sorted(tables.accounts.items()):
+    members: dict[Account, list[str]] = {}
+    for account, state in sorted(tables.accounts.items(), key=_account_of):
+        for role in state.roles:
+            members.setdefault(role, []).append(str(account))
+    for role, state in sorted(tables.accounts.items(), key=_account_of):
         if not state.is_role:
             continue
-        members = sorted(str(a) for a, other in tables.accounts.items() if role in other.roles)
-        if role == PUBLIC or role in tables.mandatory_roles:
-            members.append("everybody")
-        grants = [grant for grant in _stored(role, state) if grant.privileges] or [
-            GrantRow(role.user, role.host, "role", "", "", ())
-        ]
-        for grant in grants:
-            yield RoleRow(str(role), True, grant.on, grant.privileges, tuple(members))
+        everybody = role == PUBLIC or role in tables.mandatory_roles
+        who = (*members.get(role, ()), *(["everybody"] if everybody else []))
+        grants = [grant for grant in _stored(role, state) if grant.privileges]
+        for grant in grants or [GrantRow(role.user, role.host, "role", "", "", ())]:
+            yield RoleRow(str(role), True, grant.on, grant.privileges, who)
 
 
 def grant_rows(tables: GrantTables) -> list[GrantRow]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mapadmin.db.grants import GrantTables, Level, Scope
-from mapadmin.db.policy import SYSTEM_SCHEMAS, is_project_schema, own_pattern, owner_of
+from mapadmin.db.names import SYSTEM_SCHEMAS, is_project_schema, own_pattern
 from mapadmin.site import Site
 
 
@@ -57,8 +57,8 @@ class Owners:
             return Owner(OwnerKind.MAPADMIN)
         if is_project_schema(schema, self._site):
             return Owner(OwnerKind.PROJECT)
-        name = owner_of(self._fold(schema), self._names)
-        return Owner(OwnerKind.USER, self._names[name]) if name else Owner(OwnerKind.NOBODY)
+        name = self._longest_prefix(self._fold(schema))
+        return Owner(OwnerKind.USER, name) if name else Owner(OwnerKind.NOBODY)
 
     def schemas_by_user(self, schemas: Iterable[str]) -> dict[str, list[str]]:
         """Of these schemas, those of each user, sorted."""
@@ -67,6 +67,13 @@ class Owners:
             if name := self.owner(schema).name:
                 out.setdefault(name, []).append(schema)
         return out
+
+    def _longest_prefix(self, schema: str) -> str:
+        """The user of the longest name that stands before an underscore."""
+        end = schema.rfind("_")
+        while end > 0 and schema[:end] not in self._names:
+            end = schema.rfind("_", 0, end)
+        return self._names[schema[:end]] if end > 0 else ""
 
     def _fold(self, name: str) -> str:
         return name.lower() if self._folds else name

@@ -78,32 +78,31 @@ def overlap(one: str, other: str) -> bool:
 def add_up(grants: Mapping[Scope, Privileges], flavour: Flavour) -> dict[Scope, Privileges]:
     """Grants whose narrower patterns carry what the wider ones give, so that privileges add up.
 
-    Raises ValueError for two patterns that overlap without one containing the other, and for two
-    that the server cannot tell apart by how specific they are: no pair of rows can then say what is
-    meant on the schemas that match both.
+    Raises ValueError for two patterns that overlap without one containing the other (unless the
+    one that the server finds first gives all that the other gives), and for two that the server
+    cannot tell apart by how specific they are: no pair of rows can then say what is meant on the
+    schemas that match both.
     """
     databases = [scope for scope in grants if scope.level is Level.DATABASE]
     out = dict(grants)
-    for scope in databases:
-        for other in databases:
-            if other is scope or not overlap(scope.schema, other.schema):
-                continue
-            if contains(other.schema, scope.schema):
-                out[scope] = out[scope] | grants[other]
-            elif not contains(scope.schema, other.schema):
-                raise ValueError(
-                    f"the patterns {scope} and {other} overlap, and neither contains the other"
-                )
-    for scope in databases:
-        for other in databases:
-            if out[scope] != out[other] and _tie(scope.schema, other.schema, flavour):
-                raise ValueError(
-                    f"on schemas that match both {scope} and {other}, the server takes either"
-                )
+    pairs = [
+        (scope, other)
+        for scope in databases
+        for other in databases
+        if other is not scope and overlap(scope.schema, other.schema)
+    ]
+    for scope, other in pairs:
+        if contains(other.schema, scope.schema):
+            out[scope] = out[scope] | grants[other]
+    for scope, other in pairs:
+        rank, other_rank = (specificity(flavour, one.schema) for one in (scope, other))
+        nested = contains(other.schema, scope.schema) or contains(scope.schema, other.schema)
+        if not nested and rank >= other_rank and not out[scope] >= out[other]:
+            raise ValueError(
+                f"the patterns {scope} and {other} overlap, and neither contains the other"
+            )
+        if rank == other_rank and out[scope] != out[other]:
+            raise ValueError(
+                f"on schemas that match both {scope} and {other}, the server takes either"
+            )
     return out
-
-
-def _tie(one: str, other: str, flavour: Flavour) -> bool:
-    """Whether the server ranks two overlapping patterns alike; then the older row may win."""
-    same = specificity(flavour, one) == specificity(flavour, other)
-    return same and overlap(one, other)

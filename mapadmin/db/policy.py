@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
 
-from mapadmin.core.errors import SettingsError, UsageError
+from mapadmin.core.errors import SettingsError
 from mapadmin.db.grants import (
     GLOBAL,
     GRANT_OPTION,
     Account,
-    Flavour,
     Grants,
     GrantTables,
     Level,
     Privileges,
     Scope,
-    glob_to_pattern,
     parse_scope,
-    pattern_matches,
 )
+from mapadmin.db.names import MAX_PATTERN, own_pattern
 from mapadmin.db.patterns import add_up
 from mapadmin.db.statements import STATIC_PRIVILEGES, check_privileges
 from mapadmin.site import SITE_FILE, Person, Site
-
-MAX_PATTERN = 64  # characters of a schema pattern in a grant; beyond it the server says 1102
-MAX_HOST = 255  # characters; 60 on MySQL before 8.0.17
-MAX_USER = {Flavour.MYSQL: 32, Flavour.MARIADB: 128}
-
-# Accounts of the server and of RDS: never listed as unknown, never touched.
-_SYSTEM = re.compile(r"(rds.*|mysql\.(sys|session|infoschema)|mariadb\.sys)", re.IGNORECASE)
-_RESERVED = {"root", "mysql", "mariadb", "admin", "public", "information_schema", "performance_schema", "sys", "test"}  # fmt: skip  # noqa: E501
-SYSTEM_SCHEMAS = frozenset({"mysql", "information_schema", "performance_schema", "sys"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +37,6 @@ class Wanted:
     tls: bool = False
     native_roles: frozenset[str] = frozenset()
     expires: date | None = None
-
-
-def is_system(name: str) -> bool:
-    """Whether an account belongs to the server or to RDS."""
-    return _SYSTEM.fullmatch(name) is not None
-
-
-@lru_cache(maxsize=65536)
-def own_pattern(name: str) -> str:
-    r"""The stored pattern of the schemas that a person owns: `alice\_%`."""
-    return glob_to_pattern(f"{_literal(name)}_*")
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?\[.(])", r"[\1]", name)
 
 
 class Policy:
@@ -188,119 +160,3 @@ def grantable(tables: GrantTables, own: Account) -> Privileges:
     )
     del usual[frozenset()]
     return max(usual, key=usual.__getitem__, default=tables.database_privileges)
-
-
-# --- names -------------------------------------------------------------------------------------
-
-
-def check_new_name(
-    name: str,
-    site: Site,
-    tables: GrantTables,
-    own: Account,
-    *,
-    service: bool,
-    allow_underscore: bool = False,
-    adopt_schemas: bool = False,
-) -> None:
-    """Refuse a name that cannot be, or that would reach what is not its own. Raises UsageError."""
-    for complaint in (
-        _ill_formed(name, tables.flavour, allow_underscore=allow_underscore or service),
-        _taken(name, site, own),
-        None if service else _collision(name, site, tables),
-        None if service or adopt_schemas else _inherits(name, tables),
-    ):
-        if complaint:
-            raise UsageError(f"{name!r} cannot be a user name here: {complaint}.")
-
-
-def _ill_formed(name: str, flavour: Flavour, *, allow_underscore: bool) -> str | None:
-    if not name:
-        return "it is empty"
-    if len(name) > MAX_USER[flavour]:
-        return f"it has {len(name)} characters, and the server takes {MAX_USER[flavour]}"
-    if len(own_pattern(name)) > MAX_PATTERN:
-        return f"the pattern of its schemas would be longer than {MAX_PATTERN} characters"
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        return "a name is an ASCII letter followed by letters, digits and hyphens"
-    if "_" in name and not allow_underscore:
-        return (
-            "with an underscore, its schemas would also belong to the user "
-            f"{name.partition('_')[0]!r} (--allow-underscore permits it)"
-        )
-    return None
-
-
-def _taken(name: str, site: Site, own: Account) -> str | None:
-    lower = name.lower()
-    if is_system(name) or lower in _RESERVED:
-        return "it is reserved for the server"
-    if lower == own.user.lower():
-        return "it is mapadmin's own account"
-    if lower == site.database.schema.lower():
-        return "it is the name of mapadmin's own schema"
-    return None
-
-
-def _collision(name: str, site: Site, tables: GrantTables) -> str | None:
-    """Whether the name's schemas are somebody else's, or somebody else's schemas are the name's."""
-    project = site.database.project_prefix
-    if _prefixes(name, project) or _prefixes(project, name):
-        return f"its schemas would be the project's ({project}_*)"
-    others = {account.user for account in tables.accounts if account.user} | set(site.everyone())
-    for other in sorted(others - {name}):
-        if is_system(other):
-            continue
-        if _prefixes(name, other) or _prefixes(other, name):
-            short, long = sorted((name, other), key=len)
-            return f"{short}_* would also be the schemas of {long}"
-        if other.lower() == name.lower():
-            return f"there is a user {other!r} already, and schema names may ignore case"
-    return None
-
-
-def _inherits(name: str, tables: GrantTables) -> str | None:
-    """Whether a new account would find schemas of its name, left by somebody before."""
-    if Account(name) in tables.accounts:
-        return None
-    found = [
-        schema for schema in sorted(tables.schemas) if pattern_matches(own_pattern(name), schema)
-    ]
-    if not found:
-        return None
-    return (
-        f"schemas of that prefix exist already ({', '.join(found[:3])}); "
-        "--adopt-schemas gives them to the new account"
-    )
-
-
-def _prefixes(name: str, other: str) -> bool:
-    """Whether the schemas `name_*` include those of `other`."""
-    return other == name or other.lower().startswith(f"{name.lower()}_")
-
-
-def check_host(host: str) -> None:
-    """Refuse a host pattern that the server would refuse, or silently cut. Raises UsageError."""
-    if not host or len(host) > MAX_HOST or not re.fullmatch(r"[A-Za-z0-9.:%_/-]+", host):
-        raise UsageError(
-            f"{host!r} is not a host pattern.",
-            remedy="Use a name, an address, a network (10.1.0.0/255.255.0.0) or % for any.",
-        )
-
-
-def owner_of(schema: str, names: Iterable[str]) -> str:
-    """Whose schema this is: the longest name that is its prefix; empty when nobody's."""
-    owners = [name for name in names if schema.startswith(f"{name}_")]
-    return max(owners, key=len, default="")
-
-
-def is_project_schema(schema: str, site: Site) -> bool:
-    """Whether a schema is the project's, the server's or mapadmin's own: never dropped."""
-    lower = schema.lower()
-    prefix = site.database.project_prefix.lower()
-    return (
-        lower in SYSTEM_SCHEMAS
-        or lower == site.database.schema.lower()
-        or lower == prefix
-        or lower.startswith(f"{prefix}_")
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mapadmin.core.errors import MapadminError, UnreachableError
 from mapadmin.db.grants import Flavour
-from mapadmin.db.policy import is_system
+from mapadmin.db.names import is_system
 from mapadmin.db.statements import Sql, SqlStep
 
 if TYPE_CHECKING:

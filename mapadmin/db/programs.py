@@ -182,11 +182,12 @@ class Running:
         return None
 
     def complaint(self) -> str:
-        """What it wrote to stderr, on one line."""
+        """What it wrote to stderr, on one line; MariaDB's client repeats whole statements there."""
         self.complaints.seek(0)
         lines = self.complaints.read().decode(errors="replace").splitlines()
-        text = " ".join(line.strip() for line in lines if "[Warning]" not in line and line.strip())
-        return text[-_COMPLAINT:] or "it gave no reason."
+        lines = [line.strip() for line in lines if line.strip() and "[Warning]" not in line]
+        errors = [line for line in lines if line.startswith("ERROR ")]
+        return " ".join(errors or lines)[-_COMPLAINT:] or "it gave no reason."
 
 
 @contextmanager

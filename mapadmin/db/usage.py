@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.db.grants import Flavour
-from mapadmin.db.policy import SYSTEM_SCHEMAS
+from mapadmin.db.names import SYSTEM_SCHEMAS
 from mapadmin.db.statements import Sql, merge
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Growth:
     days: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Usage:
     """All schemas as they are, and as they were; `today` is UTC."""
 
@@ -82,7 +83,7 @@ class Usage:
             return None
         return Growth(self.uses[schema].bytes - look.bytes, (self.today - look.day).days)
 
-    @property
+    @cached_property
     def first_day(self) -> date | None:
         """The day of the oldest look at any schema."""
         day = min((look.day for look in self.looks.values()), default=None)

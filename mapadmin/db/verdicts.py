@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -197,9 +197,4 @@ def roles(
         )
     less = sorted(known - every)
     meaning = f"; ALL is without {', '.join(less)}, which it does not hold" if less else ""
-    return ok(f"can hand on what {_count(wanted)} give{meaning}")
-
-
-def _count(wanted: Iterable[str]) -> str:
-    number = len(list(wanted))
-    return "its role" if number == 1 else f"all {number} roles"
+    return ok(f"can hand on all that the roles give{meaning}")

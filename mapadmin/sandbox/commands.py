@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -82,7 +83,7 @@ def down(
     elif not existed:
         report.text(f"There is no sandbox in {sandbox.folder}.")
     elif delete:
-        report.text(f"The sandbox is down, and all its files are deleted.")
+        report.text("The sandbox is down, and all its files are deleted.")
     else:
         report.text("The sandbox is down." if changed else "The sandbox was down already.")
 
@@ -119,15 +120,24 @@ def _print_parts(report: Report, status: SandboxStatus) -> None:
 
 
 def _how_to_go_on(status: SandboxStatus, folder: Path | None) -> str:
-    here = str(Path(sys.argv[0]).absolute())
-    program = "mapadmin" if shutil.which("mapadmin") else shlex.quote(here)
-    where = f" {shlex.quote(status.folder)}" if folder else ""
+    program = "mapadmin" if shutil.which("mapadmin") else as_typed(Path(sys.argv[0]).absolute())
+    where = f" {as_typed(status.folder)}" if folder else ""
     return f"""
 Go on with:
-  export MAPADMIN_SITE={shlex.quote(status.site)}
+  export MAPADMIN_SITE={as_typed(status.site)}
   {program} db users
   {program} db show-user alice
   {program} db audit
 
 Stop it with:
   {program} sandbox down{where}     # --delete: and be rid of it"""
+
+
+def as_typed(path: str | Path) -> str:
+    """A path as a person would type it in a shell: quoted where it must be, the home as `~`."""
+    text = str(path)
+    with suppress(RuntimeError):  # nobody's home is known
+        home = f"{Path.home()}/"
+        if text.startswith(home):
+            return f"~/{shlex.quote(text.removeprefix(home))}"
+    return shlex.quote(text)

@@ -7,8 +7,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,9 +73,17 @@ class Sandbox:
         """
         self._check_folder()
         self.database.choose(flavour)
+        try:
+            return self._up(say)
+        except MapadminError:
+            if self.folder.exists():
+                raise
+            return self._up(say)  # whoever had the lock has deleted it: make a new one
+
+    def _up(self, say: Callable[[str], None]) -> bool:
         self._make_folder()
         with self._locked("up") as lock:
-            self._make_folder()  # whoever had the lock may have deleted it
+            self._make_folder()  # likewise, and somebody else is already making a new one
             self._remove_doomed()
             changed = self.site.write()
             work = Work(self.site, say, lock)
@@ -88,14 +96,22 @@ class Sandbox:
         self._check_folder()
         if not self.exists():
             return False
-        with self._locked("down"):
-            if not self.exists():  # whoever had the lock has deleted it
-                return False
-            stopped = False
-            for part in reversed(self.parts):
-                stopped |= part.down()
-            if delete:
-                self._delete()
+        try:
+            with self._locked("down"):
+                return self._down(delete=delete)
+        except MapadminError:
+            if self.folder.exists():
+                raise
+            return False  # whoever had the lock has deleted it
+
+    def _down(self, *, delete: bool) -> bool:
+        if not self.exists():
+            return False
+        stopped = False
+        for part in reversed(self.parts):
+            stopped |= part.down()
+        if delete:
+            self._delete()
         return stopped or delete
 
     def status(self) -> SandboxStatus:
@@ -134,7 +150,10 @@ class Sandbox:
         make_private_folder(self.folder)
         if self.exists():
             return
-        self.folder.chmod(0o700)
+        try:
+            self.folder.chmod(0o700)
+        except OSError as error:
+            raise MapadminError(f"Cannot use {self.folder}: {error.strerror}.") from None
         marker = {"about": "made by `mapadmin sandbox up`", "layout": LAYOUT, "folder_found": found}
         write_atomic(self.folder / MARKER, json.dumps(marker) + "\n")
 
@@ -161,20 +180,9 @@ class Sandbox:
         for entry in self.folder.glob(f"{DOOMED}*"):
             remove_tree(entry)
 
-    @contextmanager
-    def _locked(self, doing: str) -> Iterator[int]:
-        try:
-            lock = file_lock(
-                self.folder / LOCK, command=f"mapadmin sandbox {doing}", wait=LOCK_SECONDS
-            )
-            with lock as descriptor:
-                yield descriptor
-        except FileNotFoundError:
-            if self.folder.exists():
-                raise
-            raise MapadminError(
-                f"{self.folder} was deleted just now.", remedy="Run this again."
-            ) from None
+    def _locked(self, doing: str) -> AbstractContextManager[int]:
+        command = f"mapadmin sandbox {doing}"
+        return file_lock(self.folder / LOCK, command=command, wait=LOCK_SECONDS)
 
 
 def remove_tree(path: Path) -> None:

@@ -148,6 +148,8 @@ SCHEMAS = tuple(dict.fromkeys(table.schema for table in TABLES))
 
 def make_tables(host: str, port: int, user: str, password: str, ca: str) -> None:
     """Declare every table that is missing, and fill it."""
+    # It is for diagrams only, and DataJoint does without: half a second less.
+    sys.modules["matplotlib"] = None  # type: ignore[assignment]
     import datajoint as dj
 
     dj.config["loglevel"] = "WARNING"

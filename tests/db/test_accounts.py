@@ -91,7 +91,15 @@ def test_without_people_toml_the_server_remembers_the_role(lab: Lab) -> None:
 
 
 def test_a_given_password_is_not_shown(lab: Lab) -> None:
-    ran = lab.ok("db", "add-user", "alice", "--role", "reader", "--password-stdin", stdin="S3cret-'x\\\" %s pw\n")
+    ran = lab.ok(
+        "db",
+        "add-user",
+        "alice",
+        "--role",
+        "reader",
+        "--password-stdin",
+        stdin="S3cret-'x\\\" %s pw\n",
+    )
     assert "S3cret" not in ran.out + ran.err
     lab.login("alice", "S3cret-'x\\\" %s pw").close()
 
@@ -309,7 +317,9 @@ def test_no_secret_in_journal_process_list_or_logs(lab: Lab) -> None:
     def watch() -> None:
         with lab.server.root() as root:
             while not stop.is_set():
-                seen.extend(str(row) for row in ask(root, "SELECT info FROM information_schema.processlist"))
+                seen.extend(
+                    str(row) for row in ask(root, "SELECT info FROM information_schema.processlist")
+                )
                 time.sleep(0.002)
 
     thread = threading.Thread(target=watch)
@@ -323,7 +333,9 @@ def test_no_secret_in_journal_process_list_or_logs(lab: Lab) -> None:
         stop.set()
         thread.join()
         lab.server.sql("SET GLOBAL general_log = OFF")
-    logged = "\n".join(str(row[0]) for row in lab.server.sql("SELECT argument FROM mysql.general_log"))
+    logged = "\n".join(
+        str(row[0]) for row in lab.server.sql("SELECT argument FROM mysql.general_log")
+    )
     journal = (lab.folder / "state" / "journal.jsonl").read_text()
     shared = str(lab.server.sql("SELECT * FROM mapadmin.journal"))
     assert "alice" in logged

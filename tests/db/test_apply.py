@@ -163,7 +163,9 @@ def test_prune_leaves_a_definer(lab: Lab) -> None:
         "CREATE DATABASE map_lab",
         "CREATE DEFINER = bob@'%' VIEW map_lab.v AS SELECT 1 AS one",
     )
-    lab.write_people(PEOPLE.replace('[people.bob]\nrole = "experimenter"\nexpires = 2099-12-31\n', ""))
+    lab.write_people(
+        PEOPLE.replace('[people.bob]\nrole = "experimenter"\nexpires = 2099-12-31\n', "")
+    )
     ran = lab.ok("db", "apply", "--prune", "--yes")
     assert "view map_lab.v" in ran.err
     assert lab.server.sql("SELECT COUNT(*) FROM mysql.user WHERE user = 'bob'") == ((1,),)

@@ -96,7 +96,9 @@ def test_apply_killed_again_and_again_gets_there(lab: Lab) -> None:
 
 
 def test_a_lost_connection_stops_the_run_and_the_next_one_finishes(lab: Lab) -> None:
-    lab.write_people(PEOPLE * 1 + "".join(f'[people.q{n:03}]\nrole = "reader"\n' for n in range(400)))
+    lab.write_people(
+        PEOPLE * 1 + "".join(f'[people.q{n:03}]\nrole = "reader"\n' for n in range(400))
+    )
     stop = threading.Event()
     killed = [0]
 
@@ -144,7 +146,11 @@ def test_two_at_once_one_waits_its_turn_or_says_who_works(lab: Lab) -> None:
         codes.append(process.returncode)
         if process.returncode:
             assert "Another mapadmin is changing accounts" in err
-            assert "has been running `mapadmin db add-user" in err or "connection" in err or "just now" in err
+            assert (
+                "has been running `mapadmin db add-user" in err
+                or "connection" in err
+                or "just now" in err
+            )
     for n in range(6):
         lab.ok("db", "add-user", f"many{n}", "--role", "reader")
     print(f"six at once: exit codes {codes}")

@@ -18,12 +18,13 @@ from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, EditPeople, changing
 from mapadmin.db.diff import Changes
 from mapadmin.db.grants import Account, Flavour
+from mapadmin.db.names import check_host, check_new_name
 from mapadmin.db.passwords import DataJoint, Handover, read_password
-from mapadmin.db.policy import Wanted, check_host, check_new_name, is_expired
+from mapadmin.db.policy import Wanted, is_expired
+from mapadmin.db.site_entries import entry_values
 from mapadmin.db.state import Stage
 from mapadmin.db.statements import SqlStep
 from mapadmin.options import DryRun, Json
-from mapadmin.people_file import Value
 from mapadmin.site import Person, require_role
 
 PasswordStdin = Annotated[
@@ -146,16 +147,6 @@ def _edit_entry(
             section=section, name=name, values=values,
         )
     ]  # fmt: skip
-
-
-def entry_values(person: Person) -> dict[str, Value]:
-    """The keys of a person's entry that say something: those that differ from the default."""
-    default = Person()
-    return {
-        key: value
-        for key in Person.__struct_fields__
-        if (value := getattr(person, key)) != getattr(default, key)
-    }
 
 
 def _create_or_change(

@@ -34,11 +34,12 @@ def audit(
     ] = Severity.MEDIUM,
     as_json: Json = False,
 ) -> None:
-    """Compare the server with people.toml and look for what is dangerous; change nothing.
+    """What `apply` would do, and what else is not as it should be.
 
-    The exit code is 5 when `apply` would change something, when managed accounts have left
-    people.toml, or when there is a finding of the given severity or worse; else 0. It works with a
-    read-only account (SELECT on mysql.*), and without people.toml: then there are only findings.
+    Changes nothing. The exit code is 5 when `apply` would change something, when managed accounts
+    have left people.toml, or when there is a finding of the given severity or worse; else 0. It
+    works with a read-only account (SELECT on mysql.*), and without people.toml: then there are
+    only findings.
     """
     database = open_database(ctx.ensure_object(Admin))
     found = survey(database) if database.site.has_people_file else Reconciliation()

@@ -42,6 +42,7 @@ def apply(
     mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
     with changing(admin, mode) as database:
         found = survey(database)
+        _check_new(database, found.created)
         handover = Handover(password_file)
         if found.created and not dry_run:
             handover.check(as_json=as_json)

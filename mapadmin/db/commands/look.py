@@ -11,13 +11,13 @@ import typer
 
 from mapadmin.admin import Admin
 from mapadmin.core.errors import UsageError
-from mapadmin.core.report import Report, human_bytes, printable
+from mapadmin.core.report import Report, human_bytes, one_line
 from mapadmin.db.commands import _columns as columns
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, open_database
 from mapadmin.db.grants import Account
+from mapadmin.db.names import is_system
 from mapadmin.db.overview import Overview, UserRow, grant_rows, role_rows
-from mapadmin.db.policy import is_system
 from mapadmin.db.processes import Session
 from mapadmin.db.reach import Reach, Reacher
 from mapadmin.options import Json
@@ -88,7 +88,7 @@ def show_user(
         return
     for detail in details:
         for label, value in _facts(database, detail):
-            report.text(f"{label:<12} {printable(value)}")
+            report.text(f"{label:<12} {one_line(value)}")
         every = database.policy.every_privilege
         report.rows(detail.reaches, columns.reaches(every, who=False), empty="Reaches nothing.")
         if detail.sessions:

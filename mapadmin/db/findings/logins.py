@@ -63,17 +63,14 @@ CASE = Rule(
 
 
 def anonymous(facts: Facts) -> Iterator[AuditFinding]:
-    """An account without a name; MariaDB's at localhost also keeps real users from logging in."""
-    mariadb = facts.tables.flavour is Flavour.MARIADB
+    """An account without a name; at localhost it also keeps real users from logging in there."""
     for account in facts.logins:
-        if account.user:
-            continue
-        detail = "anybody can log in from there without a name"
-        if mariadb:
-            detail += ", and users whose host is less specific cannot"
-        yield ANONYMOUS.found(
-            Severity.CRITICAL if mariadb else Severity.HIGH, f"''@{account.host}", detail
-        )
+        if not account.user:
+            yield ANONYMOUS.found(
+                Severity.CRITICAL, f"''@{account.host}",
+                "anybody can log in from there without a name, and users whose own host pattern "
+                "is less specific cannot log in from there at all",
+            )  # fmt: skip
 
 
 def unknown(facts: Facts) -> Iterator[AuditFinding]:

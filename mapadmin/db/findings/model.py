@@ -20,7 +20,8 @@ from mapadmin.db.grants import (
     Scope,
 )
 from mapadmin.db.matching import literal_prefix, matches
-from mapadmin.db.policy import Wanted, is_system, own_pattern
+from mapadmin.db.names import is_system, own_pattern
+from mapadmin.db.policy import Wanted
 from mapadmin.db.state import Managed
 from mapadmin.db.statements import describe_grants
 from mapadmin.site import DatabaseSettings

@@ -14,7 +14,8 @@ from mapadmin.db.effective import PUBLIC, Resolver, Session
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
 from mapadmin.db.findings.power import READING, granted
 from mapadmin.db.grants import GLOBAL, Account, Flavour, Grants, Level, Privileges
-from mapadmin.db.policy import Wanted, own_pattern
+from mapadmin.db.names import own_pattern
+from mapadmin.db.policy import Wanted
 
 _NOTHING: Privileges = frozenset()
 

@@ -1,0 +1,215 @@
+"""`mapadmin init`: a site folder, for a new site or one that runs already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from mapadmin.admin import Admin, Mode
+from mapadmin.core.errors import SettingsError, UsageError
+from mapadmin.core.files import make_private_folder, write_atomic
+from mapadmin.core.plan import Kind, Plan, Step
+from mapadmin.core.report import Report
+from mapadmin.core.secret import check_reference
+from mapadmin.options import DryRun, Json
+from mapadmin.site import (
+    PEOPLE_FILE,
+    SITE_FILE,
+    DatabaseSettings,
+    Site,
+    SiteFile,
+    SiteSettings,
+    Tls,
+    check_site,
+    refuse_writable,
+)
+from mapadmin.site_text import people_text, site_text, starter_roles
+
+if TYPE_CHECKING:
+    from mapadmin.db.adopt import Adoption
+
+SECRETS = "secrets"
+_IGNORED = f"# What is secret, and what only this machine needs.\n{SECRETS}/\nstate/\n"
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Make(Step):
+    """A file with a text, or (None) a folder that only its owner can enter."""
+
+    path: Path
+    text: str | None
+
+
+@app.command("init")
+def init(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="The site's folder; need not exist yet.")],
+    name: Annotated[str, typer.Option(help="What the site is called; default: the folder.")] = "",
+    host: Annotated[str, typer.Option(help="The database server.")] = "localhost",
+    port: Annotated[int, typer.Option(help="Its port.")] = 3306,
+    user: Annotated[str, typer.Option(help="mapadmin's own account there.")] = "mapadmin",
+    password_ref: Annotated[
+        str, typer.Option(metavar="REF", help="Where its password is kept; never the password.")
+    ] = "env:MAPADMIN_DB_PASSWORD",
+    tls: Annotated[Tls, typer.Option(help="Check the server's certificate?")] = Tls.VERIFY,
+    ca: Annotated[
+        Path | None, typer.Option(help="File with the certificate authorities to trust.")
+    ] = None,
+    project_prefix: Annotated[
+        str, typer.Option(help="The project's schemas are PREFIX_*; default: the site's name.")
+    ] = "",
+    from_server: Annotated[
+        bool,
+        typer.Option(
+            "--from-server",
+            help="Also read the accounts on the server, and write people.toml and the roles.",
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Make a site folder, for a new site or one that runs already.
+
+    Writes mapadmin.toml with every setting explained, people.toml, .gitignore and a folder for
+    secrets. Nothing on the server is changed, with --from-server neither: it reads the accounts
+    that are there, and `mapadmin db import` takes them over later.
+    """
+    admin = ctx.ensure_object(Admin)
+    folder = folder.expanduser().absolute()
+    _refuse_existing(folder, from_server=from_server)
+    name = name or _name_of(folder)
+    site = _checked(
+        Site(
+            folder,
+            SiteFile(
+                site=SiteSettings(name=name),
+                database=DatabaseSettings(
+                    host=host, port=port, user=user, password=password_ref, tls=tls,
+                    ca=_ca_setting(ca, folder),
+                    project_prefix=project_prefix or name.replace("-", "_"),
+                    ignore_accounts=["root"],
+                ),
+            ),
+            None,
+        )
+    )  # fmt: skip
+    admin.site = site
+    plan = _from_server(admin) if from_server else _empty(site)
+    admin.perform(plan, {Make: Kind(_execute)}, Mode(dry_run=dry_run, as_json=as_json))
+    if not dry_run:
+        _next_steps(Report(as_json=as_json), site, from_server=from_server)
+
+
+# --- what is asked for -------------------------------------------------------------------------
+
+
+def _refuse_existing(folder: Path, *, from_server: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder.")
+    if (folder / SITE_FILE).exists():
+        raise UsageError(
+            f"{folder / SITE_FILE} exists already.", remedy="Edit it, or name another folder."
+        )
+    if from_server and (folder / PEOPLE_FILE).exists():
+        raise UsageError(
+            f"{folder / PEOPLE_FILE} exists already.",
+            remedy="Leave out --from-server and use `mapadmin db import` afterwards.",
+        )
+    if folder.exists():
+        refuse_writable(folder)
+
+
+def _name_of(folder: Path) -> str:
+    """A site's name from its folder's; the check that follows refuses what is left empty."""
+    return re.sub(r"[^a-z0-9_-]+", "-", folder.name.lower()).strip("-_")[:32]
+
+
+def _ca_setting(ca: Path | None, folder: Path) -> str:
+    """The path for the site file, where relative ones start from the site's folder."""
+    if ca is None:
+        return ""
+    path = ca.expanduser().absolute()
+    if not path.is_file():
+        raise UsageError(f"--ca: there is no file {path}.")
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _checked(site: Site) -> Site:
+    try:
+        check_reference(site.database.password, setting="--password-ref")
+        check_site(site)
+    except SettingsError as error:
+        place = f"{site.folder / SITE_FILE}: "
+        raise UsageError(error.message.removeprefix(place), remedy=error.remedy) from None
+    return site
+
+
+# --- what is written ---------------------------------------------------------------------------
+
+
+def _empty(site: Site) -> Plan:
+    """A site with the usual roles and nobody in it yet."""
+    roles = starter_roles(site.database.project_prefix)
+    file = msgspec.structs.replace(site.settings, roles=roles)
+    return _plan(site.folder, site_text(file), people_text(file))
+
+
+def _from_server(admin: Admin) -> Plan:
+    """A site that says what is on the server already."""
+    from mapadmin.db.adopting import describe_server
+
+    files, notes = describe_server(admin)
+    return Plan(notes=notes) + _plan(admin.site.folder, *files)
+
+
+def _plan(folder: Path, site_toml: str, people_toml: str) -> Plan:
+    """What is missing, and mapadmin.toml last: with it, the site is there."""
+    steps = []
+    notes = []
+    for path in (folder, folder / SECRETS):
+        if not path.is_dir():
+            steps.append(_make(path, None))
+    for name, text in ((".gitignore", _IGNORED), (PEOPLE_FILE, people_toml)):
+        if (folder / name).exists():
+            notes.append(f"{folder / name} is there already, and stays as it is")
+        else:
+            steps.append(_make(folder / name, text))
+    steps.append(_make(folder / SITE_FILE, site_toml))
+    return Plan(tuple(steps), tuple(notes))
+
+
+def _make(path: Path, text: str | None) -> Make:
+    lines = "for its owner only" if text is None else f"{text.count(chr(10))} lines"
+    action = "make folder" if text is None else "write file"
+    return Make(action=action, target=str(path), detail=lines, path=path, text=text)
+
+
+def _execute(steps: Sequence[Make]) -> Iterator[None]:
+    for step in steps:
+        if step.text is None:
+            make_private_folder(step.path)
+        else:
+            write_atomic(step.path, step.text)
+        yield
+
+
+def _next_steps(report: Report, site: Site, *, from_server: bool) -> None:
+    command = f"mapadmin --site {site.folder}"
+    report.say("\nNext:")
+    report.say(f"  {site.folder / SITE_FILE}: look through the settings and roles")
+    report.say(f"  {site.database.password}: make sure that the password is there")
+    report.say(f"  {command} db check    is the server fit to be administered")
+    report.say(f"  {command} db audit    what is not as it should be")
+    if from_server:
+        report.say(f"  {command} db import   takes the accounts over, as they are")
+    else:
+        report.say(f"  {command} db import   takes over accounts that exist already")
+    report.say(f"  git -C {site.folder} init    the folder is made to be kept under git")

@@ -1,0 +1,56 @@
+"""Groups of commands that are imported one by one, when they are used.
+
+Help and completion of a group need its commands' names and a sentence on each; everything behind a
+command is imported when that very command runs. A test compares the sentences with the commands'.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command, get_group
+
+Commands = Mapping[str, tuple[str, str]]  # name -> module, sentence
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are listed in `lazy`; see `lazy_group`."""
+
+    lazy: ClassVar[Commands] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return list(self.lazy)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """What help needs: a name and a sentence."""
+        del ctx
+        if cmd_name not in self.lazy:
+            return None
+        sentence = self.lazy[cmd_name][1]
+        return TyperCommand(cmd_name, help=sentence, short_help=sentence)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """What running or completing needs: the command itself."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and name in self.lazy:
+            command = load(self.lazy[name][0], name)
+        return name, command, rest
+
+
+def lazy_group(commands: Commands) -> type[LazyGroup]:
+    """A class for `typer.Typer(cls=…)`: a group of these commands."""
+    return type("LazyGroup", (LazyGroup,), {"lazy": commands})
+
+
+def load(module: str, name: str) -> Any:
+    """A command from the `app` of its module: one of several in it, or all of it."""
+    app = importlib.import_module(module).app
+    if any(info.name == name for info in app.registered_commands):
+        return get_group(app).commands[name]
+    command = get_command(app)
+    command.name = name
+    return command
