@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 import typer
 
 from mapadmin.admin import Admin, Mode
-from mapadmin.core.errors import SettingsError, UsageError
+from mapadmin.core.errors import MapadminError, SettingsError, UsageError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.plan import Kind, Plan, Step
 from mapadmin.core.report import Report
@@ -31,9 +31,7 @@ from mapadmin.site import (
 )
 from mapadmin.site_text import people_text, site_text, starter_roles
 
-if TYPE_CHECKING:
-    from mapadmin.db.adopt import Adoption
-
+_KEPT = "env:MAPADMIN_DB_PASSWORD"
 SECRETS = "secrets"
 _IGNORED = f"# What is secret, and what only this machine needs.\n{SECRETS}/\nstate/\n"
 
@@ -42,23 +40,24 @@ app = typer.Typer(rich_markup_mode=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Make(Step):
-    """A file with a text, or (None) a folder that only its owner can enter."""
+    """A file with a text, or (None) a folder; a `private` one only its owner can enter."""
 
     path: Path
     text: str | None
+    private: bool = False
 
 
 @app.command("init")
 def init(
     ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="The site's folder; need not exist yet.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Need not exist yet.")],
     name: Annotated[str, typer.Option(help="What the site is called; default: the folder.")] = "",
     host: Annotated[str, typer.Option(help="The database server.")] = "localhost",
     port: Annotated[int, typer.Option(help="Its port.")] = 3306,
     user: Annotated[str, typer.Option(help="mapadmin's own account there.")] = "mapadmin",
     password_ref: Annotated[
         str, typer.Option(metavar="REF", help="Where its password is kept; never the password.")
-    ] = "env:MAPADMIN_DB_PASSWORD",
+    ] = _KEPT,
     tls: Annotated[Tls, typer.Option(help="Check the server's certificate?")] = Tls.VERIFY,
     ca: Annotated[
         Path | None, typer.Option(help="File with the certificate authorities to trust.")
@@ -166,46 +165,62 @@ def _from_server(admin: Admin) -> Plan:
     """A site that says what is on the server already."""
     from mapadmin.db.adopting import describe_server
 
-    files, notes = describe_server(admin)
-    return Plan(notes=notes) + _plan(admin.site.folder, *files)
+    site_toml, people_toml, notes = describe_server(admin)
+    return Plan(notes=notes) + _plan(admin.site.folder, site_toml, people_toml)
 
 
 def _plan(folder: Path, site_toml: str, people_toml: str) -> Plan:
     """What is missing, and mapadmin.toml last: with it, the site is there."""
     steps = []
     notes = []
-    for path in (folder, folder / SECRETS):
+    for path, private in ((folder, False), (folder / SECRETS, True)):
         if not path.is_dir():
-            steps.append(_make(path, None))
+            detail = "for its owner only" if private else ""
+            steps.append(
+                Make(
+                    action="make folder", target=str(path), detail=detail, path=path, text=None,
+                    private=private,
+                )
+            )  # fmt: skip
     for name, text in ((".gitignore", _IGNORED), (PEOPLE_FILE, people_toml)):
         if (folder / name).exists():
             notes.append(f"{folder / name} is there already, and stays as it is")
         else:
-            steps.append(_make(folder / name, text))
-    steps.append(_make(folder / SITE_FILE, site_toml))
+            steps.append(_write(folder / name, text))
+    steps.append(_write(folder / SITE_FILE, site_toml))
     return Plan(tuple(steps), tuple(notes))
 
 
-def _make(path: Path, text: str | None) -> Make:
-    lines = "for its owner only" if text is None else f"{text.count(chr(10))} lines"
-    action = "make folder" if text is None else "write file"
-    return Make(action=action, target=str(path), detail=lines, path=path, text=text)
+def _write(path: Path, text: str) -> Make:
+    lines = f"{len(text.splitlines())} lines"
+    return Make(action="write file", target=str(path), detail=lines, path=path, text=text)
 
 
 def _execute(steps: Sequence[Make]) -> Iterator[None]:
     for step in steps:
-        if step.text is None:
+        if step.text is not None:
+            write_atomic(step.path, step.text)
+        elif step.private:
             make_private_folder(step.path)
         else:
-            write_atomic(step.path, step.text)
+            _make_folder(step.path)
         yield
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.chmod(path.stat().st_mode & ~0o022)  # whoever can write it can act as its reader
+    except OSError as error:
+        raise MapadminError(f"Cannot create {path}: {error.strerror}.") from None
 
 
 def _next_steps(report: Report, site: Site, *, from_server: bool) -> None:
     command = f"mapadmin --site {site.folder}"
     report.say("\nNext:")
     report.say(f"  {site.folder / SITE_FILE}: look through the settings and roles")
-    report.say(f"  {site.database.password}: make sure that the password is there")
+    if not from_server:
+        report.say(f"  {site.database.password}: put the password of {site.database.user} there")
     report.say(f"  {command} db check    is the server fit to be administered")
     report.say(f"  {command} db audit    what is not as it should be")
     if from_server:

@@ -56,9 +56,9 @@ def set_entries(path: Path, entries: Sequence[Entry]) -> None:
         _write(path, new, crlf=crlf)
 
 
-def preview(path: Path, entries: Sequence[Entry]) -> str:
-    """The text that `set_entries` would write."""
-    return _edited(path, _read(path)[0], entries)
+def preview(path: Path, entries: Sequence[Entry], text: str | None = None) -> str:
+    """The text that `set_entries` would write, or would if the file's text were this one."""
+    return _edited(path, _read(path)[0] if text is None else text, entries)
 
 
 def _edited(path: Path, text: str, entries: Sequence[Entry]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from itertools import pairwise
 
 import msgspec
 
@@ -36,13 +37,14 @@ class Setting:
 def site_text(file: SiteFile) -> str:
     """The text of a mapadmin.toml that says what `file` says."""
     database = file.database
-    return render(
+    text = render(
         "site/mapadmin.toml",
         name=file.site.name,
         site=list(_settings(SiteSettings, file.site)),
         database=list(_settings(DatabaseSettings, database)) if database else [],
         roles=file.roles,
     )
+    return text.rstrip() + "\n"
 
 
 def people_text(file: SiteFile) -> str:
@@ -91,7 +93,7 @@ def _docstrings(cls: type[msgspec.Struct]) -> dict[str, str]:
         if isinstance(node, ast.ClassDef) and node.name == cls.__name__
     )
     found = {}
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in pairwise(body):
         if (
             isinstance(field, ast.AnnAssign)
             and isinstance(field.target, ast.Name)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from mapadmin.cli import GROUPS
 from mapadmin.core.journal import Journal
 from mapadmin.core.plan import Step, StepState
 from mapadmin.lazy import LazyGroup, load
-from tests.core.processes import ROOT, environment, run_python
+from tests.core.processes import ROOT, environment, run_python, session
 
 SDKS = {
     "boto3", "botocore", "cryptography", "datajoint", "globus_sdk", "jinja2", "msgspec", "pymysql",
@@ -124,44 +123,6 @@ def test_what_shows_something_has_json() -> None:
 
 
 # --- many command lines in one fresh interpreter -----------------------------------------------
-
-SESSION = """
-    import contextlib, io, json, sys
-    from mapadmin.cli import main
-    for line in json.load(sys.stdin):
-        out, errors = io.StringIO(), io.StringIO()
-        sys.argv = ["mapadmin", *line]
-        code = 0
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-            try:
-                main()
-            except SystemExit as error:
-                code = error.code
-            except BaseException as error:
-                code = repr(error)
-        modules = sorted({name.partition(".")[0] for name in sys.modules})
-        print(json.dumps([int(code or 0) if not isinstance(code, str) else code,
-                          out.getvalue(), errors.getvalue(), modules]))
-"""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What one command line did. `modules` are all that were imported until its end."""
-
-    code: int | str
-    out: str
-    errors: str
-    modules: frozenset[str]
-
-
-def session(*lines: list[str], **changes: str) -> list[Ran]:
-    """Run command lines one after the other in one new interpreter."""
-    env = environment(HOME="/nonexistent", **changes)
-    done = run_python(SESSION, env=env, given=json.dumps(lines), cwd=Path("/"))
-    assert done.stderr == ""
-    ran = [json.loads(line) for line in done.stdout.splitlines()]
-    return [Ran(code, out, errors, frozenset(modules)) for code, out, errors, modules in ran]
 
 
 def test_help_of_every_command_imports_no_sdk() -> None:

@@ -33,7 +33,6 @@ _STEP_STYLE = {
     "not started": "dim",
     "planned": "",
 }
-_PIPE_WIDTH = 100_000  # columns: in a pipe nothing is folded or cut
 _LEAST_FIT = 24  # columns that a Column with `fit` has at the least
 SHOWN_STEPS = 40  # of a long plan on a terminal; --json and pipes have them all
 
@@ -76,8 +75,10 @@ class Report:
 
     def print_table(self, rows: Sequence[Any], columns: Sequence[Column], title: str = "") -> None:
         """A table on stdout whatever the mode; `rows` is for whole answers."""
-        console = make_console(sys.stdout)
-        console.print(make_table(rows, columns, title, terminal=console.is_terminal))
+        if sys.stdout.isatty():
+            make_console(sys.stdout).print(make_table(rows, columns, title))
+        else:
+            sys.stdout.write(plain_table(rows, columns, title))
 
     def watch(
         self, look: Callable[[], tuple[str, Sequence[Any]]], columns: Sequence[Column], *,
@@ -88,10 +89,9 @@ class Report:
         On a terminal in place; in a pipe one table, or with `as_json` one document, after the
         other.
         """
-        console = make_console(sys.stdout)
         with suppress(Interrupted):
-            if console.is_terminal and not self.as_json:
-                _watch_live(console, look, columns, seconds)
+            if sys.stdout.isatty() and not self.as_json:
+                _watch_live(make_console(sys.stdout), look, columns, seconds)
             while True:
                 title, rows = look()
                 if self.as_json:
@@ -159,9 +159,8 @@ class Report:
             self.say(f"Note: {note}")
 
     def _steps(self, outcome: Outcome) -> None:
-        console = make_console(sys.stdout)
         pairs = list(zip(outcome.plan.steps, outcome.states, strict=True))
-        hidden = len(pairs) - SHOWN_STEPS if console.is_terminal else 0
+        hidden = len(pairs) - SHOWN_STEPS if sys.stdout.isatty() else 0
         columns = [
             Column("", lambda p: "!" if p[0].destroys else "", style=lambda _: "bold red"),
             Column("step", lambda p: p[0].action),
@@ -171,7 +170,7 @@ class Report:
         if any(state.value != "planned" for state in outcome.states):
             columns.append(Column("state", lambda p: p[1].value, style=lambda p: _STEP_STYLE[p[1]]))
         shown = pairs[:SHOWN_STEPS] if hidden > 0 else pairs
-        console.print(make_table(shown, columns, "", terminal=console.is_terminal))
+        self.print_table(shown, columns)
         if hidden > 0:
             self.say(f"… and {hidden} more steps (all of them with --json).")
 
@@ -231,44 +230,66 @@ def _watch_live(
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             title, rows = look()
-            live.update(make_table(rows, columns, title, terminal=True), refresh=True)
+            live.update(make_table(rows, columns, title), refresh=True)
             time.sleep(seconds)
 
 
 def make_console(file: IO[str]) -> Console:
-    """A console that honours NO_COLOR, and does not fold or colour in a pipe."""
+    """A terminal that honours NO_COLOR, and takes brackets and colons for what they are."""
     from rich.console import Console
 
-    terminal = file.isatty()
-    width = None if terminal else _PIPE_WIDTH
-    no_color = bool(os.environ.get("NO_COLOR")) or not terminal
     return Console(
-        file=file, width=width, no_color=no_color, highlight=False, markup=False, emoji=False,
-        soft_wrap=False, force_terminal=terminal,
+        file=file, no_color=bool(os.environ.get("NO_COLOR")), highlight=False, markup=False,
+        emoji=False, soft_wrap=False, force_terminal=True,
     )  # fmt: skip
 
 
-def make_table(
-    rows: Sequence[Any], columns: Sequence[Column], title: str, *, terminal: bool
-) -> Table:
-    """Rows as a rich table; in a pipe without lines or padding, so that `awk` and `cut` work."""
+def plain_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> str:
+    """Rows as text in columns, one row a line and never cut, so that `awk` and `cut` work.
+
+    Not by rich, which takes a second for a thousand rows.
+    """
+    lines = [[column.header for column in columns]]
+    lines += [[one_line(cell(column.value(row))) for column in columns] for row in rows]
+    widths = [max(map(_width, texts)) for texts in zip(*lines, strict=True)]
+    out = [title] if title else []
+    for line in lines:
+        padded = [
+            f"{blank}{text}" if column.right else f"{text}{blank}"
+            for column, text, width in zip(columns, line, widths, strict=True)
+            for blank in (" " * (width - _width(text)),)
+        ]
+        out.append("  ".join(padded).rstrip())
+    return "\n".join(out) + "\n"
+
+
+def _width(text: str) -> int:
+    """How many columns a text takes: East Asian characters take two."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
+
+
+def make_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> Table:
+    """Rows as a rich table, for a terminal."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(
-        box=box.SIMPLE_HEAD if terminal else None, title=title or None, title_justify="left",
-        pad_edge=False, padding=(0, 1) if terminal else (0, 2, 0, 0), header_style="bold",
-        collapse_padding=True,
+        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False,
+        padding=(0, 1), header_style="bold", collapse_padding=True,
     )  # fmt: skip
     for column in columns:
         table.add_column(
             column.header, justify="right" if column.right else "left",
             overflow="ellipsis" if column.fit else "fold",
-            no_wrap=column.fit, ratio=1 if column.fit and terminal else None,
-            width=_LEAST_FIT if column.fit and terminal else None,
+            no_wrap=column.fit, ratio=1 if column.fit else None,
+            width=_LEAST_FIT if column.fit else None,
         )  # fmt: skip
-    table.expand = terminal and any(column.fit for column in columns)
+    table.expand = any(column.fit for column in columns)
     for row in rows:
         cells = []
         for column in columns:

@@ -7,6 +7,7 @@ the reason.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,34 +22,42 @@ from mapadmin.db.grants import Account, GrantTables, Level, Scope
 from mapadmin.db.names import is_system, own_pattern
 from mapadmin.db.policy import Policy, Wanted
 from mapadmin.db.state import Managed, Stage
-from mapadmin.site import People, Person, Site
+from mapadmin.site import Person, Site
 
 
 @dataclass(slots=True)
 class Adoption:
     """What is to be written: new roles, new or changed entries. `left` says why others are not.
 
-    `marks` are the accounts that mapadmin manages from then on, as the site wants them; each is
-    exactly as the server has it, unless it is in `as_written`.
+    `exact` are all accounts that these entries describe just as the server has them, `marks` those
+    that mapadmin is to remember; `as_written` of them are not as the server has them.
     """
 
     roles: dict[str, RoleText] = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
     services: dict[str, Person] = field(default_factory=dict)
+    exact: list[Wanted] = field(default_factory=list)
     marks: list[Wanted] = field(default_factory=list)
-    left: dict[Account, str] = field(default_factory=dict)
     as_written: list[Account] = field(default_factory=list)
+    left: dict[Account, str] = field(default_factory=dict)
 
-    def site(self, site: Site) -> Site:
-        """The site as it will be."""
-        settings = msgspec.structs.replace(
-            site.settings, roles={**site.settings.roles, **self.roles}
-        )
-        people = People(
-            people={**site.people.people, **self.people},
-            services={**site.people.services, **self.services},
-        )
-        return Site(site.folder, settings, people)
+    def notes(self) -> tuple[str, ...]:
+        """In sentences: who gets which role, and who is left alone and why."""
+        out = []
+        if everybody := [*self.people.values(), *self.services.values()]:
+            roles = Counter(person.role or "no role" for person in everybody)
+            shares = ", ".join(f"{role}: {count}" for role, count in roles.most_common())
+            out.append(f"{len(self.people)} people and {len(self.services)} services ({shares})")
+        for account in self.as_written:
+            out.append(f"{account} is not as people.toml says: `apply` will change it")
+        by_reason: dict[str, list[str]] = {}
+        for account, reason in sorted(self.left.items()):
+            shown = str(account) if account.user else f"''{account}"
+            by_reason.setdefault(reason, []).append(shown)
+        for reason, names in by_reason.items():
+            verb = "is" if len(names) == 1 else "are"
+            out.append(f"{', '.join(names)} {verb} left alone: {reason}")
+        return tuple(out)
 
 
 class Adopter:
@@ -173,6 +182,8 @@ class Adopter:
                 continue
             if differs:
                 out.as_written.append(account)
+            else:
+                out.exact.append(wanted)
             if account.host not in hosts:
                 hosts.append(account.host)
             out.marks.append(wanted)
@@ -191,6 +202,7 @@ class Adopter:
                 out.left |= dict.fromkeys(draft.accounts, settled.failed[draft.name])
         for draft, person, wanted in settled.entries:
             (out.services if draft.service else out.people)[draft.name] = person
+            out.exact += wanted
             out.marks += [one for one in wanted if not self._is_marked(one)]
 
     def _is_marked(self, wanted: Wanted) -> bool:

@@ -109,8 +109,10 @@ def _largest(roles: Mapping[str, Grants], holding: Holding) -> str:
 def _usual_name(
     members: Iterable[Holding], every_privilege: Privileges, project_prefix: str
 ) -> str:
-    """What people call a role that gives this on the whole project, and nothing else."""
+    """What somebody called it, or people call what gives this on the whole project, and only it."""
     first, *others = members
+    if first.preferred and all(one.preferred == first.preferred for one in others):
+        return first.preferred
     if len(first.shared) != 1:
         return ""
     ((scope, held),) = first.shared.items()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -130,7 +130,11 @@ def _uses(server: Server) -> dict[str, Use]:
         rows = server.query(_FILES.format(table=_FILES_OF[server.flavour]))
         files = {schema_of_file(place): int(size) for place, size in rows}
     return {
-        name: Use(max(int(innodb or 0), files.get(name, 0)) + int(others or 0), tables, newest)
+        name: Use(
+            bytes=max(int(innodb or 0), files.get(name, 0)) + int(others or 0),
+            tables=tables,
+            newest_change=newest and newest.replace(tzinfo=UTC),
+        )
         for name, tables, newest, innodb, others in server.query(_TABLES)
     }
 

@@ -47,7 +47,7 @@ def up(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a site and everything that it points at, and start it; or carry on with it.
+    """Make a whole site on this machine, or start it again.
 
     A private database server on a free port of 127.0.0.1, a site folder, and a small DataJoint
     pipeline with a few people and services. No root, no network, nothing outside DIR. Made once,
@@ -73,7 +73,10 @@ def down(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop what `up` started; `up` starts it again, with everything as it was left."""
+    """Stop what `up` started, and nothing else.
+
+    `up` starts it again, with everything as it was left.
+    """
     report = Report(as_json=as_json)
     sandbox = Sandbox(folder or default_folder())
     existed = sandbox.exists()
@@ -120,7 +123,7 @@ def _print_parts(report: Report, status: SandboxStatus) -> None:
 
 
 def _how_to_go_on(status: SandboxStatus, folder: Path | None) -> str:
-    program = "mapadmin" if shutil.which("mapadmin") else as_typed(Path(sys.argv[0]).absolute())
+    program = "mapadmin" if shutil.which("mapadmin") else _this_program()
     where = f" {as_typed(status.folder)}" if folder else ""
     return f"""
 Go on with:
@@ -129,8 +132,15 @@ Go on with:
   {program} db show-user alice
   {program} db audit
 
-Stop it with:
-  {program} sandbox down{where}     # --delete: and be rid of it"""
+Stop it (and be rid of it, with --delete):
+  {program} sandbox down{where}"""
+
+
+def _this_program() -> str:
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return f"{as_typed(sys.executable)} -m mapadmin"
+    return as_typed(path.absolute())
 
 
 def as_typed(path: str | Path) -> str:

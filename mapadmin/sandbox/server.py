@@ -655,17 +655,13 @@ class PrivateServer:
             )
 
     def _initialize_command(self, data: Path, sql: Path) -> list[str]:
-        common = [
-            "--no-defaults",
-            f"--datadir={data}",
-            *_run_as(),
-            *_SMALL[self.flavour],
-        ]
+        common = ["--no-defaults", f"--datadir={data}", *_SMALL[self.flavour]]
         install = self.programs.install_db
         if install is None:
             return [
                 str(self.programs.server),
                 *common,
+                *_run_as(),
                 "--initialize-insecure",
                 f"--init-file={sql}",
                 "--secure-file-priv=NULL",
@@ -673,6 +669,8 @@ class PrivateServer:
         return [
             str(install),
             *common,
+            # For the server only: with --user the script runs a chown that no space survives.
+            *(option.replace("--", "--loose-", 1) for option in _run_as()),
             # Otherwise root may log in without a password through the socket.
             "--auth-root-authentication-method=normal",
             # Neither the test database nor the anonymous accounts that keep real ones out.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -68,3 +70,43 @@ def end(process: subprocess.Popen[str]) -> None:
     """Kill a process, reap it and close its pipes."""
     process.kill()
     process.communicate()
+
+
+# Runs several command lines, given as JSON, and tells what each one did.
+SESSION = """
+    import contextlib, io, json, sys
+    from mapadmin.cli import main
+    for line in json.load(sys.stdin):
+        out, errors = io.StringIO(), io.StringIO()
+        sys.argv = ["mapadmin", *line]
+        code = 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            try:
+                main()
+            except SystemExit as error:
+                code = error.code
+            except BaseException as error:
+                code = repr(error)
+        modules = sorted({name.partition(".")[0] for name in sys.modules})
+        print(json.dumps([int(code or 0) if not isinstance(code, str) else code,
+                          out.getvalue(), errors.getvalue(), modules]))
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one command line did. `modules` are all that were imported until its end."""
+
+    code: int | str
+    out: str
+    errors: str
+    modules: frozenset[str]
+
+
+def session(*lines: list[str], **changes: str) -> list[Ran]:
+    """Run command lines one after the other in one new interpreter."""
+    env = environment(**{"HOME": "/nonexistent", **changes})
+    done = run_python(SESSION, env=env, given=json.dumps(lines), cwd=Path("/"))
+    assert done.stderr == ""
+    ran = [json.loads(line) for line in done.stdout.splitlines()]
+    return [Ran(code, out, errors, frozenset(modules)) for code, out, errors, modules in ran]

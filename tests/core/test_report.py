@@ -20,11 +20,13 @@ from mapadmin.core.errors import Interrupted, MapadminError
 from mapadmin.core.plan import Outcome, Plan, Step, StepState
 from mapadmin.core.report import (
     SHOWN_STEPS,
+    Column,
     Report,
     cell,
     human_bytes,
     human_seconds,
     one_line,
+    plain_table,
     plan_document,
     printable,
     to_plain,
@@ -132,7 +134,30 @@ def test_hostile_names_do_not_drive_the_terminal(terminal: bool, piped: Piped) -
 
 
 def test_title(piped: Piped) -> None:
-    assert piped("title")[0].splitlines()[0].strip() == "All [of] them"
+    assert piped("title")[0].splitlines()[0] == "All [of] them"
+
+
+PLAIN_TABLES: list[tuple[list[tuple[object, ...]], str]] = [
+    ([], "name  count  note\n"),
+    (
+        [("a", 7, "x"), ("b" * 6, 123456, None)],
+        "name     count  note\na            7  x\nbbbbbb  123456  -\n",
+    ),
+    (
+        [("\u6771\u4eac", 1, ""), ("u\u0308", 2, "z")],  # two columns each; none
+        "name  count  note\n\u6771\u4eac      1  -\nu\u0308         2  z\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rows", "text"), PLAIN_TABLES)
+def test_plain_table(rows: list[tuple[object, ...]], text: str) -> None:
+    columns = [
+        Column("name", lambda r: r[0]),
+        Column("count", lambda r: r[1], right=True),
+        Column("note", lambda r: r[2]),
+    ]
+    assert plain_table(rows, columns, "") == text
 
 
 def test_sentences_are_printable(piped: Piped) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mapadmin.core import secret as secret_module
 from mapadmin.core.errors import ExitCode, SettingsError
-from mapadmin.core.report import Column, make_table, to_plain
+from mapadmin.core.report import Column, make_table, plain_table, to_plain
 from mapadmin.core.secret import STARS, Secret, generate_password, resolve
 from tests.core.processes import environment, run_python
 
@@ -96,8 +96,10 @@ def test_refuses_what_would_carry_it_off(name: str) -> None:
 
 
 def test_table_shows_stars() -> None:
-    table = make_table([Secret(VALUE)], [Column("password", lambda s: s)], "", terminal=False)
+    columns = [Column("password", lambda s: s)]
+    table = make_table([Secret(VALUE)], columns, "")
     assert [str(cell) for cell in table.columns[0].cells] == [STARS]
+    assert plain_table([Secret(VALUE)], columns, "") == f"password\n{STARS}\n"
 
 
 def test_traceback_with_locals_shows_stars() -> None:

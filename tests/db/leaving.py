@@ -43,8 +43,8 @@ _EVERYTHING = (
     "CREATE FUNCTION plus_one(a INT) RETURNS INT DETERMINISTIC RETURN a + 1",
     "CREATE VIEW calls AS SELECT plus_one(id) AS k FROM `#look up`",
     (
-        "CREATE PROCEDURE `p``roc`(IN a INT, OUT b TEXT) COMMENT 'of no use'\nBEGIN\n-- a remark\n/* ; */"
-        "INSERT INTO `__tab%le é` VALUES (1);\nCREATE DATABASE `alice_plain`;\n"
+        "CREATE PROCEDURE `p``roc`(IN a INT, OUT b TEXT) COMMENT 'of no use'\nBEGIN\n"
+        "-- a remark\n/* ; */INSERT INTO `__tab%le é` VALUES (1);\nCREATE DATABASE `alice_plain`;\n"
         "SELECT 'x;;y\n/*!50013 DEFINER=`x`@`y` SQL SECURITY DEFINER */\nDELIMITER ;\n';\nEND"
     ),
     "CREATE TRIGGER `tri``g` BEFORE UPDATE ON `__tab%le é` FOR EACH ROW SET NEW.t = 'touched'",
@@ -134,7 +134,9 @@ def everything(server: RunningServer, schema: str) -> dict[str, Any]:
         for kind in ("PROCEDURE", "FUNCTION"):
             for row in ask(f"SHOW {kind} STATUS WHERE Db = %s", schema):
                 routine = "`" + row[1].replace("`", "``") + "`"
-                out[f"{kind} {row[1]}"] = ask(f"SHOW CREATE {kind} {routine}")
+                created = ask(f"SHOW CREATE {kind} {routine}")[0]
+                # The client programs put a space behind a comment in it.
+                out[f"{kind} {row[1]}"] = [str(text).replace("*/ ", "*/") for text in created]
         for row in ask("SHOW TRIGGERS"):
             trigger = "`" + row[0].replace("`", "``") + "`"
             out[f"trigger {row[0]}"] = ask(f"SHOW CREATE TRIGGER {trigger}")[0][:6]

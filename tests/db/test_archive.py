@@ -102,9 +102,13 @@ def program(lab: Lab, setting: str, script: str) -> None:
         ("dump_program", '"$REAL" "$@" | head -c 900; exit 5', "exit code 5): "),
         ("dump_program", '"$REAL" "$@" | head -c 900', "not"),
         ("dump_program", '"$REAL" "$@" | sed "s/first/worse/"', "table named (other content)"),
-        ("dump_program", """"$REAL" "$@" | sed -z "s/,\n*(2,'second')//\"""", "named (2 rows, then 1)"),
+        (
+            "dump_program",
+            '"$REAL" "$@" | sed -z "s/,' + r"\n" + "*(2,'second')//" + '"',
+            "(2 rows, then 1)",
+        ),
         ("dump_program", '"$REAL" "$@" | sed "s/varchar(20)/varchar(21)/"', "other definition"),
-        ("dump_program", """"$REAL" "$@" | sed 's/DEFINER=.alice.@/DEFINER=`x`@/'""", "the definers"),
+        ("dump_program", "\"$REAL\" \"$@\" | sed 's/DEFINER=.alice.@/DEFINER=`x`@/'", "definers"),
         ("dump_program", '"$REAL" "$@" | sed "s/SET NEW.note/SET NEW.Note/"', "trigger stamp"),
         ("dump_program", "kill -KILL $$", "exit code -9"),
         ("client_program", 'cat > /dev/null; echo "no" >&2; exit 7', "exit code 7): no"),
@@ -246,7 +250,7 @@ def test_a_blob_that_is_too_large_as_text(lab: Lab) -> None:
         alice.commit()
     lab.server.sql("SET GLOBAL max_allowed_packet = 1048576")
     try:
-        assert "raise max_allowed_packet" in stopped(lab)
+        assert "Raise max_allowed_packet" in stopped(lab)
     finally:
         lab.server.sql(f"SET GLOBAL max_allowed_packet = {usual}")
     finished(lab, PLAIN)

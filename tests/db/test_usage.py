@@ -97,8 +97,7 @@ def user_row(**fields: Any) -> UserRow:
 
 
 def before(days: float) -> datetime:
-    """As the servers tell it: UTC, without saying so."""
-    return datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days, minutes=1)
+    return datetime.now(UTC) - timedelta(days=days, minutes=1)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +182,7 @@ def test_a_size_is_remembered_once_a_day_and_growth_is_seen(lab: Lab) -> None:
     # One blob of 3 MB, which InnoDB's own estimate does not notice.
     assert row["bytes"] >= 3_000_000
     assert (row["growth_bytes"], row["growth_days"]) == (row["bytes"] - first, 3)
+    assert row["newest_change"].endswith("Z")
     assert (row["owner"], row["owner_kind"], row["tables"]) == ("alice", "user", 1)
     (alice,) = [one for one in lab.ok("db", "users", "--json").json if one["user"] == "alice"]
     assert (alice["schemas"], alice["bytes"]) == (1, row["bytes"])

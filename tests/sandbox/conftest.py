@@ -50,6 +50,8 @@ def _ready(flavour: str, tmp_path: Path, made: Callable[[str], Path]) -> Iterato
 
 @pytest.fixture(params=["mariadb", "mysql"])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Box]:
-    """No sandbox yet, and a path longer than the 108 bytes that a socket's may have."""
-    with box(tmp_path / ("deep" * 20) / "tief-größer" / ("er" * 30), request.param) as new:
+    """No sandbox yet. Its path is odd, and longer than the 108 bytes that a socket's may have."""
+    with box(
+        tmp_path / ("deep" * 20) / 'it\'s "größer" $HOME %s' / ("er" * 30), request.param
+    ) as new:
         yield new

@@ -102,7 +102,7 @@ def last_active(row: UserRow) -> str:
         return "now"
     now = datetime.now(UTC)
     running = now - row.logins_since
-    changed = row.newest_change and row.newest_change.replace(tzinfo=UTC)
+    changed = row.newest_change
     if row.logins and (changed is None or changed < row.logins_since):
         return f"login <{running.days + 1} d"
     if changed is not None:

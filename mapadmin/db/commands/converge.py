@@ -1,7 +1,8 @@
-"""`apply` and `audit`: people.toml against the server."""
+"""`apply`: make the server as people.toml says."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,9 @@ from mapadmin.core.errors import SettingsError
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, changing
 from mapadmin.db.definers import definers
+from mapadmin.db.names import NameRules, check_host
 from mapadmin.db.passwords import Handover
+from mapadmin.db.policy import Wanted
 from mapadmin.db.reconcile import Reconciliation, prune_plan, reconcile
 from mapadmin.options import DryRun, Json, Yes
 
@@ -68,3 +71,14 @@ def survey(database: Database) -> Reconciliation:
             remedy="`mapadmin db import` writes one from the accounts on the server.",
         )
     return reconcile(database.wanted, database.tables, database.managed, database.differ)
+
+
+def _check_new(database: Database, created: Sequence[Wanted]) -> None:
+    """Names that people.toml brings in: what was written there was meant, but must be possible."""
+    rules = NameRules(database.site, database.tables, database.own)
+    for one in created:
+        if one.account not in database.tables.accounts:
+            check_host(one.account.host)
+            rules.check(
+                one.account.user, service=one.service, allow_underscore=True, adopt_schemas=True
+            )

@@ -29,7 +29,7 @@ UNKNOWN = Rule(
 NOT_TAKEN_OVER = Rule(
     "not-taken-over",
     "`mapadmin db import NAME` takes it over as it is; until then `mapadmin db apply` leaves it "
-    "alone.",
+    "alone. If you audit with an account that only reads: let it read mapadmin's own schema.",
 )
 UNFINISHED = Rule(
     "unfinished-account",

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from mapadmin.db.effective import PUBLIC
 from mapadmin.db.grants import (
+    GLOBAL,
     Account,
     AccountState,
     Grants,
@@ -117,6 +118,15 @@ class Facts:
     @cached_property
     def schemas(self) -> Schemas:
         return Schemas(self.tables)
+
+    @cached_property
+    def sees_schemas(self) -> bool:
+        """Whether the server shows all schemas to mapadmin's account."""
+        state = self.tables.accounts.get(self.own)
+        if state is None or state.roles:
+            return True  # it may well hold the privilege in a way that is not looked at here
+        showing = self.tables.database_privileges | {"SHOW DATABASES"}
+        return bool(showing & state.grants.get(GLOBAL, frozenset()))
 
     def expects(self, account: Account, scope: Scope, privileges: Privileges) -> bool:
         """Whether the site itself says that this account holds this."""

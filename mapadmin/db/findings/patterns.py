@@ -25,8 +25,8 @@ DANGLING = Rule(
 )
 ORPHAN = Rule(
     "orphan-grants",
-    "A new account of that name would inherit them: as the server's administrator, delete them "
-    "from mysql.db (and mysql.tables_priv …), then FLUSH PRIVILEGES.",
+    "DROP USER 'NAME'@'HOST' takes them away, although there is no such account. While they are "
+    "there, they count for others of that name, and no account can be made in their place.",
 )
 COLLISION = Rule(
     "prefix-collision",
@@ -35,6 +35,7 @@ COLLISION = Rule(
 NO_SCHEMA = Rule(
     "role-on-nothing", "Check the pattern in mapadmin.toml, if schemas should be there by now."
 )
+HIDDEN = Rule("schemas-not-visible", "Grant SHOW DATABASES to mapadmin's account.")
 
 
 def unescaped(facts: Facts) -> Iterator[AuditFinding]:
@@ -73,6 +74,8 @@ def meant(pattern: str) -> str:
 
 def dangling(facts: Facts) -> Iterator[AuditFinding]:
     """No schema matches, and the site does not say that one may."""
+    if not facts.sees_schemas:
+        return
     for account, state in facts.audited.items():
         for scope, privileges in state.grants.items():
             if (
@@ -131,6 +134,12 @@ def collisions(facts: Facts) -> Iterator[AuditFinding]:
 
 def empty_roles(facts: Facts) -> Iterator[AuditFinding]:
     """Roles of the site are about schemas of which there are none."""
+    if not facts.sees_schemas:
+        yield HIDDEN.found(
+            Severity.INFO, facts.own,
+            "the server shows it only some of the schemas: findings about others are missing",
+        )  # fmt: skip
+        return
     roles: dict[Scope, list[str]] = {}
     for role, grants in facts.roles.items():
         for scope in grants:

@@ -25,8 +25,8 @@ CLEAR = Rule(
 MANDATORY = Rule("mandatory-role", "Take it out of mandatory_roles in the server's parameters.")
 EVERYBODY = Rule(
     "public-grants",
-    "MariaDB, PUBLIC: REVOKE … FROM PUBLIC. The anonymous user's: as the server's administrator, "
-    "DELETE FROM mysql.db WHERE User = '', then FLUSH PRIVILEGES.",
+    "REVOKE … FROM PUBLIC (MariaDB); what the anonymous user holds goes with DROP USER ''@'HOST', "
+    "even if there is no such account.",
 )
 
 
