@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
 from mapadmin.core.files import make_private_folder
 from mapadmin.core.journal import Journal
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     from mapadmin.site import Site
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(msgspec.Struct, frozen=True):
     """How a changing command is to behave: its `--dry-run`, `--yes` and `--json`."""
 
     dry_run: bool = False

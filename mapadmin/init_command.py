@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +37,7 @@ _IGNORED = f"# What is secret, and what only this machine needs.\n{SECRETS}/\nst
 app = typer.Typer(rich_markup_mode=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Make(Step):
+class Make(Step, frozen=True, kw_only=True):
     """A file with a text, or (None) a folder; a `private` one only its owner can enter."""
 
     path: Path

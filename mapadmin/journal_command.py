@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Annotated
 
+import msgspec
 import typer
 
 from mapadmin.admin import Admin
@@ -45,7 +45,7 @@ def journal(
     Report(as_json=as_json).rows(
         shown[-limit:],
         [
-            Column("time (UTC)", lambda e: e.time[:19].replace("T", " ")),
+            Column("time (UTC)", lambda e: e.time[:16].replace("T", " ")),
             Column("who", lambda e: f"{e.who}@{e.host}"),
             Column("what", lambda e: e.action or e.command),
             Column("on", lambda e: e.target),
@@ -77,7 +77,7 @@ def condense(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _unfinished(entry: Entry) -> Entry:
-    return replace(entry, event="unfinished")
+    return msgspec.structs.replace(entry, event="unfinished")
 
 
 def _local_entries(admin: Admin, limit: int) -> Iterable[Entry]:

@@ -13,8 +13,9 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import write_atomic
@@ -30,8 +31,7 @@ _BLANK = re.compile(r"[ \t]*\n?")
 _BLANK_OR_COMMENT = re.compile(r"[ \t]*(?:#.*)?\n?")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """Keys of [people.<name>] or [services.<name>], or of [roles.<name>] in mapadmin.toml."""
 
     section: str
@@ -104,8 +104,7 @@ def remove_entry(path: Path, section: str, name: str) -> None:
 # --- the text, cut at its headers --------------------------------------------------------------
 
 
-@dataclass
-class _Block:
+class _Block(msgspec.Struct):
     """A header with the lines that belong to it; `gap` is what stands before the next one."""
 
     path: tuple[str, ...]

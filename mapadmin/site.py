@@ -6,8 +6,6 @@ that names the key, the file and the fix. No value in them is ever a secret, onl
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import re
 import stat
@@ -363,6 +361,8 @@ def _named(keys: str, cls: type[msgspec.Struct], message: str, data: dict[str, A
 
     The entry meant is the one that, alone, is refused in the same words.
     """
+    import json  # for what is wrong only
+
     out = ""
     node: Any = data
     for part in _TOKENS.findall(keys):
@@ -427,6 +427,8 @@ def _unwrap(info: Any) -> Any:
 
 
 def _suggest(word: str, known: Any) -> str:
+    import difflib
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"Did you mean {near[0]!r}?" if near else ""
 

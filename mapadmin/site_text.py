@@ -10,7 +10,6 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from itertools import pairwise
@@ -24,8 +23,7 @@ from mapadmin.site import DatabaseSettings, SiteFile, SiteSettings
 _WIDTH = 96  # columns of a comment, without its `# `
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One line of a section; `said` if it is not simply the default."""
 
     name: str

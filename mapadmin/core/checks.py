@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 
@@ -22,8 +23,7 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """What a check's function returns: a state, one line of detail, what to do about it."""
 
     state: State
@@ -47,8 +47,7 @@ def unknown(detail: str, remedy: str = "") -> Finding:
     return Finding(State.UNKNOWN, detail, remedy)
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """Something that can be looked at: `run` answers, within `limit` seconds."""
 
     name: str
@@ -56,8 +55,7 @@ class Check:
     limit: float = DEFAULT_LIMIT
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(msgspec.Struct, frozen=True):
     """A check's outcome, as it is shown, printed as JSON and kept as history."""
 
     name: str

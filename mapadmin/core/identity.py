@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """A person at a machine."""
 
     who: str

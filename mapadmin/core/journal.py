@@ -12,9 +12,10 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import sync_folder
@@ -22,8 +23,7 @@ from mapadmin.core.identity import whoami
 from mapadmin.core.plan import Step, StepState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the journal.
 
     `event` is begin, step, end, or what became of a step: done, failed, interrupted, not started.
@@ -113,7 +113,7 @@ class Journal:
 
 def _lean(entry: Entry) -> dict[str, object]:
     """Without the empty fields: most entries have several."""
-    return {key: value for key, value in asdict(entry).items() if value != ""}
+    return {key: value for key, value in msgspec.structs.asdict(entry).items() if value != ""}
 
 
 def read_entries(path: Path, *, offset: int = 0) -> Iterator[tuple[int, Entry]]:

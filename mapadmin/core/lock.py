@@ -8,8 +8,9 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.identity import whoami
@@ -19,8 +20,7 @@ class LockedError(MapadminError):
     """Somebody else is at work; the message names them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True):
     """Who holds a lock, since when (Unix seconds)."""
 
     who: str
@@ -60,7 +60,7 @@ def file_lock(path: Path, *, command: str, wait: float = 0.0) -> Iterator[int]:
 
 def vars_of(holder: Holder) -> dict[str, object]:
     """A holder as JSON-ready fields."""
-    return {name: getattr(holder, name) for name in Holder.__slots__}
+    return {name: getattr(holder, name) for name in Holder.__struct_fields__}
 
 
 def _acquire(path: Path, deadline: float) -> int:

@@ -10,15 +10,15 @@ import itertools
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
+
+import msgspec
 
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UnreachableError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One change. Subclasses add what their executor needs; never a secret in clear."""
 
     action: str  # "create account"
@@ -27,8 +27,7 @@ class Step:
     destroys: bool = False  # something is gone afterwards: asks first
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """The steps of one command, in order. `notes` are for the reader and change nothing."""
 
     steps: tuple[Step, ...] = ()
@@ -61,8 +60,7 @@ Executor = Callable[[Sequence[Any]], Iterator[None]]
 _INTERRUPTIONS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """How steps of one class are carried out: by whom, and how many at a time at the most."""
 
     execute: Executor
@@ -77,12 +75,11 @@ class Recorder(Protocol):
     def ended(self, steps: Sequence[Step], states: Sequence[StepState], error: str) -> None: ...
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """What became of a plan. `error` is why it stopped, `states` go with `plan.steps`."""
 
     plan: Plan
-    states: list[StepState] = field(default_factory=list)
+    states: list[StepState] = msgspec.field(default_factory=list)
     error: BaseException | None = None
 
     @property

@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+import msgspec
 
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UsageError
 
@@ -37,8 +38,7 @@ _LEAST_FIT = 24  # columns that a Column with `fit` has at the least
 SHOWN_STEPS = 40  # of a long plan on a terminal; --json and pipes have them all
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """One column of a table: its header and what it shows of a row."""
 
     header: str
@@ -57,7 +57,7 @@ class Report:
     # --- data -----------------------------------------------------------------------------------
 
     def rows(self, rows: Sequence[Any], columns: Sequence[Column], *, empty: str) -> None:
-        """A list of dataclasses: a table, or their fields as a JSON array."""
+        """A list of records: a table, or their fields as a JSON array."""
         if self.as_json:
             self.document(rows)
         elif not rows:
@@ -66,7 +66,7 @@ class Report:
             self.print_table(rows, columns)
 
     def document(self, data: object) -> None:
-        """Any plain data or dataclasses, as JSON on stdout."""
+        """Any plain data or records, as JSON on stdout."""
         import json
 
         text = json.dumps(to_plain(data), indent=2, ensure_ascii=False)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from mapadmin.db.grants import Account, Flavour
 
@@ -31,8 +32,7 @@ _TLS = {"": "NONE", "ANY": "SSL", "X509": "X509", "SPECIFIED": "SPECIFIED"}
 _MARIADB_TLS = ("NONE", "SSL", "X509", "SPECIFIED")  # by number, as the server stores it
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(msgspec.Struct, frozen=True):
     """`tls` is NONE, SSL, X509 or SPECIFIED, the latter with any of cipher, issuer and subject.
 
     `limits` are by their name in SQL. `lifetime` is the days until a password expires: None is the
@@ -44,7 +44,7 @@ class Details:
     cipher: str = ""
     issuer: str = ""
     subject: str = ""
-    limits: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float] = msgspec.field(default_factory=dict)
     lifetime: int | None = None
     history: int | None = None
     reuse_days: int | None = None

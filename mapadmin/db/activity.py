@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.db.grants import Account, GrantTables
@@ -25,8 +26,7 @@ WHERE USER IS NOT NULL"""
 _BY_USER = "SELECT USER, '', TOTAL_CONNECTIONS FROM information_schema.USER_STATISTICS"
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(msgspec.Struct, frozen=True):
     """What the server knows. `logins` are counted since `since` (UTC, the server's start).
 
     `logins` is None where the server does not count (performance_schema and userstat are off).

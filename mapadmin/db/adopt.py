@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 
 import msgspec
@@ -25,21 +24,20 @@ from mapadmin.db.state import Managed, Stage
 from mapadmin.site import Person, Site
 
 
-@dataclass(slots=True)
-class Adoption:
+class Adoption(msgspec.Struct):
     """What is to be written: new roles, new or changed entries. `left` says why others are not.
 
     `exact` are all accounts that these entries describe just as the server has them, `marks` those
     that mapadmin is to remember; `as_written` of them are not as the server has them.
     """
 
-    roles: dict[str, RoleText] = field(default_factory=dict)
-    people: dict[str, Person] = field(default_factory=dict)
-    services: dict[str, Person] = field(default_factory=dict)
-    exact: list[Wanted] = field(default_factory=list)
-    marks: list[Wanted] = field(default_factory=list)
-    as_written: list[Account] = field(default_factory=list)
-    left: dict[Account, str] = field(default_factory=dict)
+    roles: dict[str, RoleText] = msgspec.field(default_factory=dict)
+    people: dict[str, Person] = msgspec.field(default_factory=dict)
+    services: dict[str, Person] = msgspec.field(default_factory=dict)
+    exact: list[Wanted] = msgspec.field(default_factory=list)
+    marks: list[Wanted] = msgspec.field(default_factory=list)
+    as_written: list[Account] = msgspec.field(default_factory=list)
+    left: dict[Account, str] = msgspec.field(default_factory=dict)
 
     def notes(self) -> tuple[str, ...]:
         """In sentences: who gets which role, and who is left alone and why."""

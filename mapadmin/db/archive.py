@@ -10,7 +10,6 @@ import shlex
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,15 +33,13 @@ _SHOWN = 5  # differences in a message
 _IDLE = 7 * 86400  # seconds that the server lets mapadmin's own connection rest meanwhile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveSchema(Step):
+class ArchiveSchema(Step, frozen=True, kw_only=True):
     """Dump a schema into the archive folder and verify the dump."""
 
     schema: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropArchived(Step):
+class DropArchived(Step, frozen=True, kw_only=True):
     """Drop a schema whose archive holds all of it.
 
     `circular`: others that are dropped with it refer to it.

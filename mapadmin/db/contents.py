@@ -6,10 +6,10 @@ Taken of a schema before and after it is dumped, and of the copy that the dump m
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.db.statements import identifier
@@ -44,8 +44,7 @@ _ENABLED = """SELECT EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS
 WHERE EVENT_SCHEMA = %s AND STATUS = 'ENABLED'"""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """`definition` is what SHOW CREATE TABLE says, `checksum` what CHECKSUM TABLE says."""
 
     rows: int
@@ -53,8 +52,7 @@ class Table:
     definition: str
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True):
     """A schema. `objects` are views, routines, triggers and events by kind and name, without
     their definers; `enabled` are the events that run."""
 
@@ -68,8 +66,7 @@ class Contents:
     @property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of all of it."""
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
     @property
     def counts(self) -> dict[str, int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import MapadminError
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
     from mapadmin.site import Site
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EditPeople(Step):
+class EditPeople(Step, frozen=True, kw_only=True):
     """A change of people.toml. `values` None removes the entry; a None in it removes a key."""
 
     section: str
     name: str
-    values: Mapping[str, Value] | None = field(default_factory=dict)
+    values: Mapping[str, Value] | None = msgspec.field(default_factory=dict)
 
 
 class Database:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.db.grants import Account
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from mapadmin.db.server import Server
 
 
-@dataclass(frozen=True, slots=True)
-class Defined:
+class Defined(msgspec.Struct, frozen=True):
     """A view, routine, trigger or event that runs with an account's privileges."""
 
     kind: str

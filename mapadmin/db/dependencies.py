@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from mapadmin.db.server import Server
@@ -17,8 +18,7 @@ ORDER BY CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME"""
 _VIEWS = "SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS"
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class ForeignKey:
+class ForeignKey(msgspec.Struct, frozen=True, order=True):
     """A table of one schema that refers to a table of another."""
 
     schema: str

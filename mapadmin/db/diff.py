@@ -8,7 +8,8 @@ by the statement that sets their password, after their grants are there.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from mapadmin.core.plan import Plan, Step
 from mapadmin.core.secret import Secret, generate_password
@@ -32,22 +33,21 @@ from mapadmin.db.statements import (
 _NOTHING: Privileges = frozenset()
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(msgspec.Struct):
     """The steps of many accounts by phase; `plan` puts the phases in their order.
 
     Phases, not accounts, come one after the other, because neighbouring statements of one form are
     sent as one (see `statements.merge`): a thousand accounts cost a few dozen statements.
     """
 
-    marks: list[Step] = field(default_factory=list)
-    creates: list[Step] = field(default_factory=list)
-    grants: list[Step] = field(default_factory=list)
-    unlocks: list[Step] = field(default_factory=list)
-    attributes: list[Step] = field(default_factory=list)
-    revokes: list[Step] = field(default_factory=list)
-    passwords: dict[Account, Secret] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    marks: list[Step] = msgspec.field(default_factory=list)
+    creates: list[Step] = msgspec.field(default_factory=list)
+    grants: list[Step] = msgspec.field(default_factory=list)
+    unlocks: list[Step] = msgspec.field(default_factory=list)
+    attributes: list[Step] = msgspec.field(default_factory=list)
+    revokes: list[Step] = msgspec.field(default_factory=list)
+    passwords: dict[Account, Secret] = msgspec.field(default_factory=dict)
+    notes: list[str] = msgspec.field(default_factory=list)
 
     def plan(self, *before_unlock: Step) -> Plan:
         """All phases in order; `before_unlock` goes in just before an account becomes usable."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 
 import msgspec
@@ -21,8 +20,7 @@ from mapadmin.site import Person, Site
 RoleText = dict[str, list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """The accounts of one user name that are alike, on their way into people.toml.
 
     `grants` are without what the ownership of schemas (`owns`) gives; `known` is what mapadmin
@@ -38,13 +36,12 @@ class Draft:
     grants: Grants
 
 
-@dataclass(slots=True)
-class Settled:
+class Settled(msgspec.Struct):
     """The roles to be made, and each draft's entry with the accounts that it gives."""
 
-    roles: dict[str, RoleText] = field(default_factory=dict)
-    entries: list[tuple[Draft, Person, list[Wanted]]] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)  # name: why
+    roles: dict[str, RoleText] = msgspec.field(default_factory=dict)
+    entries: list[tuple[Draft, Person, list[Wanted]]] = msgspec.field(default_factory=list)
+    failed: dict[str, str] = msgspec.field(default_factory=dict)  # name: why
 
 
 class Settler:

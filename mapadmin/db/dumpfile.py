@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 
@@ -87,11 +88,10 @@ def _bytes(name: str) -> bytes:
     return quoted(name).encode()
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(msgspec.Struct):
     """What a dump says and a verification must not load: who defines, which events are enabled."""
 
-    definers: list[str] = field(default_factory=list)
+    definers: list[str] = msgspec.field(default_factory=list)
     enabled_events: int = 0
 
 

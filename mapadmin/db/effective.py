@@ -27,8 +27,9 @@ unites what it may choose and `Resolver.outcomes` lists the choices.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import chain, product
+
+import msgspec
 
 from mapadmin.db import matching
 from mapadmin.db.grants import GLOBAL, GRANT_OPTION, Account, AccountState, Flavour, GrantTables
@@ -45,8 +46,7 @@ PUBLIC = Account("PUBLIC", "")
 _NOBODY = AccountState(PUBLIC)
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """A login: the account that the server chose, the client and the roles that are active.
 
     `client` is the client's address or host name; None stands for all that the account lets in.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 
 from mapadmin.core.errors import UsageError
 from mapadmin.db.account_details import Details
@@ -19,7 +17,7 @@ from mapadmin.db.grants import (
     Privileges,
     Scope,
 )
-from mapadmin.db.policy import is_system
+from mapadmin.db.names import is_system
 from mapadmin.db.statements import STATIC_PRIVILEGES, Sql, grant, identifier, revoke
 
 # The server's own administrators: every server has its own, so only when named.
@@ -50,14 +48,11 @@ def choose(names: Collection[str], tables: GrantTables, own: Account) -> list[Ac
         states[_PUBLIC] = AccountState(_PUBLIC, tables.orphans[_PUBLIC], is_role=True)
     known = {account.user for account in states}
     for name in names:
+        if name == own.user or is_system(name):
+            raise UsageError(f"{name} is mapadmin's or the server's own account: not dumped.")
         if name not in known:
-            mine = name == own.user or is_system(name)
             raise UsageError(
-                f"{name} is not dumped: it is {'mapadmin' if name == own.user else 'the server'}'s "
-                "own account."
-                if mine
-                else f"There is no account of {name}.",
-                remedy="`mapadmin db users` lists the accounts.",
+                f"There is no account of {name}.", remedy="`mapadmin db users` lists them."
             )
     wanted = [
         account
@@ -108,7 +103,7 @@ class _Writer:
 
     def create(self, state: AccountState, about: Details) -> Iterator[str]:
         name = self._name(state.account)
-        if state.is_role and (self._mariadb or about == Details()):
+        if state.is_role and (self._mariadb or (state.expired and about == Details())):
             yield f"CREATE ROLE IF NOT EXISTS {name};"
             return
         identified = self._identified(state, state.auth)
@@ -132,7 +127,8 @@ class _Writer:
             return f"IDENTIFIED WITH {literal(state.plugin)} AS " + (f"0x{auth}" if auth else "''")
         ways = [(state.plugin, auth), *state.other_auth]
         return "IDENTIFIED VIA " + " OR ".join(
-            f"{plugin} USING {literal(bytes.fromhex(stored).decode())}" for plugin, stored in ways
+            f"{_identifier(plugin)} USING {literal(bytes.fromhex(stored).decode())}"
+            for plugin, stored in ways
         )
 
     def _name(self, account: Account) -> str:
@@ -163,12 +159,63 @@ class _Writer:
             yield f"ALTER USER {name} DEFAULT ROLE {', '.join(defaults)};"
 
     def _filled(self, sql: Sql, account: Account) -> str:
-        """A statement with its literals in place; the account that holds it comes last in it."""
-        *values, user, host = (literal(str(value)) for value in sql.args)
-        text = sql.text.replace("%s@%s" + sql.tail, "@@" + sql.tail) if not values else sql.text
-        del user, host
-        return _fill(text, values, self._name(account), sql.tail)
+        """A statement with its literals in place; who it is about stands last in it."""
+        before, _, after = sql.text.rpartition("%s@%s")
+        values = tuple(literal(str(value)) for value in sql.args[:-2])
+        return f"{before % values}{self._name(account)}{after};"
 
 
-def _fill(text: str, values: list[str], name: str, tail: str) -> str:
-    raise NotImplementedError(text, values, name, tail)
+def _parts(
+    scope: Scope, privileges: Privileges, grantable: Privileges, *, mariadb: bool
+) -> list[Privileges]:
+    """What must be granted in statements of its own: WITH GRANT OPTION is about all in one.
+
+    MySQL keeps it for each of its dynamic privileges by itself.
+    """
+    if mariadb or scope != GLOBAL:
+        return [privileges]
+    static = privileges & STATIC_PRIVILEGES
+    dynamic = privileges - static
+    passed_on = dynamic & grantable
+    parts = [static, dynamic - passed_on]
+    if passed_on:
+        parts.append(passed_on | {GRANT_OPTION})
+    return [part for part in parts if part]
+
+
+def _identifier(name: str) -> str:
+    return identifier(name).replace("%%", "%")
+
+
+def _tls(about: Details) -> list[str]:
+    if about.tls == "NONE":
+        return []
+    if about.tls != "SPECIFIED":
+        return [f"REQUIRE {about.tls}"]
+    parts = {"SUBJECT": about.subject, "ISSUER": about.issuer, "CIPHER": about.cipher}
+    return [
+        "REQUIRE "
+        + " AND ".join(f"{key} {literal(value)}" for key, value in parts.items() if value)
+    ]
+
+
+def _limits(about: Details) -> list[str]:
+    listed = [f"{name} {value:g}" for name, value in about.limits.items()]
+    return ["WITH", *listed] if listed else []
+
+
+def _password(about: Details) -> list[str]:
+    out = []
+    if about.lifetime is not None:
+        days = f"INTERVAL {about.lifetime} DAY" if about.lifetime else "NEVER"
+        out.append(f"PASSWORD EXPIRE {days}")
+    if about.history is not None:
+        out.append(f"PASSWORD HISTORY {about.history}")
+    if about.reuse_days is not None:
+        out.append(f"PASSWORD REUSE INTERVAL {about.reuse_days} DAY")
+    if about.require_current is not None:
+        out.append(f"PASSWORD REQUIRE CURRENT{'' if about.require_current else ' OPTIONAL'}")
+    if about.failed_logins or about.lock_days:
+        out.append(f"FAILED_LOGIN_ATTEMPTS {about.failed_logins}")
+        out.append(f"PASSWORD_LOCK_TIME {about.lock_days if about.lock_days >= 0 else 'UNBOUNDED'}")
+    return out

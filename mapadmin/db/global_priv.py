@@ -6,9 +6,10 @@ Keys and their meaning are those of `User_table_json` in the server's sql_acl.cc
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from mapadmin.db.grants import GRANT_OPTION, Privileges
 
@@ -28,8 +29,7 @@ _SPLIT_FROM_SUPER = frozenset((
 ))  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalPriv:
+class GlobalPriv(msgspec.Struct, frozen=True):
     """One document, in mapadmin's terms."""
 
     privileges: Privileges = frozenset()
@@ -38,7 +38,7 @@ class GlobalPriv:
     expired: bool = False
     tls: bool = False
     default_role: str = ""
-    plugins: tuple[tuple[str, str], ...] = field(default=(("", ""),))  # name, hash in hexadecimal
+    plugins: tuple[tuple[str, str], ...] = (("", ""),)  # name, hash in hexadecimal
 
 
 def parse(text: str, version: tuple[int, ...]) -> GlobalPriv:

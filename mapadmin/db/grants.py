@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+
+import msgspec
 
 GRANT_OPTION = "GRANT OPTION"
 
@@ -21,8 +22,7 @@ class Flavour(StrEnum):
     MARIADB = "mariadb"
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True, order=True):
     """A user at a host pattern, as the server knows it. A MariaDB role has the host ''."""
 
     user: str
@@ -50,8 +50,7 @@ class Level(IntEnum):
 ROUTINES = (Level.PROCEDURE, Level.FUNCTION, Level.LIBRARY, Level.PACKAGE, Level.PACKAGE_BODY)
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True, order=True):
     """What a privilege is held on.
 
     `schema` is the stored pattern, verbatim, at the DATABASE level (there `_` and `%` are
@@ -87,12 +86,11 @@ Privileges = frozenset[str]
 Grants = Mapping[Scope, Privileges]
 
 
-@dataclass(frozen=True, slots=True)
-class AccountState:
+class AccountState(msgspec.Struct, frozen=True):
     """Everything the server holds about one account (or role)."""
 
     account: Account
-    grants: Grants = field(default_factory=dict)
+    grants: Grants = msgspec.field(default_factory=dict)
     is_role: bool = False
     locked: bool = False
     plugin: str = ""
@@ -101,7 +99,7 @@ class AccountState:
     expired: bool = False
     roles: frozenset[Account] = frozenset()
     default_roles: frozenset[Account] = frozenset()
-    restrictions: Mapping[str, Privileges] = field(
+    restrictions: Mapping[str, Privileges] = msgspec.field(
         default_factory=dict
     )  # partial revokes, by schema
     comment: str = ""
@@ -111,8 +109,7 @@ class AccountState:
     second_password: bool = False  # MySQL: the one before still works (RETAIN CURRENT PASSWORD)
 
 
-@dataclass(frozen=True, slots=True)
-class GrantTables:
+class GrantTables(msgspec.Struct, frozen=True):
     """The grant tables of a server at one moment, for all accounts at once.
 
     `orphans` are grants of accounts that do not exist. `schemas` are the existing ones.
@@ -121,7 +118,7 @@ class GrantTables:
     flavour: Flavour
     version: tuple[int, ...]
     accounts: Mapping[Account, AccountState]
-    orphans: Mapping[Account, Grants] = field(default_factory=dict)
+    orphans: Mapping[Account, Grants] = msgspec.field(default_factory=dict)
     schemas: frozenset[str] = frozenset()
     partial_revokes: bool = False
     activate_all_roles: bool = False

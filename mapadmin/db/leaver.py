@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.core.errors import UsageError
 from mapadmin.db.grants import Account, AccountState, GrantTables
@@ -24,8 +25,7 @@ class Fate(StrEnum):
     DROP = "drop"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaver:
+class Leaver(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who leaves: `accounts` are dropped, `remembered` is forgotten, `schemas` are theirs.
 
     `others` are accounts of the same name that stay.

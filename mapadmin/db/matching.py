@@ -10,8 +10,9 @@ searched in an order that depends on where their first wildcard stands. The orde
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from mapadmin.db.grants import Flavour
 
@@ -86,8 +87,7 @@ def _in_mysql(match: re.Match[bytes]) -> bytes:
 # --- hosts -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """Where a session comes from, as the server sees it.
 
     `host` is the resolved name, `ip` the address; `general` is set instead when nothing is known

@@ -9,9 +9,10 @@ be loaded; what mapadmin remembers of the account goes last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.core.plan import Plan, Step
 from mapadmin.core.report import human_bytes
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from mapadmin.site import Site
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndSessions(Step):
+class EndSessions(Step, frozen=True, kw_only=True):
     """End all sessions of a user, also those that are opened until it is carried out."""
 
     user: str
@@ -70,7 +70,7 @@ def _remembered(leaver: Leaver, site: Site) -> list[Managed]:
         Managed(Account(leaver.name, entry.hosts[0]), Stage.CREATING, entry.role)
     ]
     service = not site.owns_schemas(leaver.name)
-    return [replace(one, service=service) for one in known]
+    return [msgspec.structs.replace(one, service=service) for one in known]
 
 
 def _record(entry: Managed, state: State) -> SqlStep:

@@ -6,9 +6,10 @@ The number of queries behind them does not depend on how many accounts or schema
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.db.activity import Activity, activity
 from mapadmin.db.effective import PUBLIC
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from mapadmin.db.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class UserRow:
+class UserRow(msgspec.Struct, frozen=True):
     """One account.
 
     `role` and `expires` (a date) are those of people.toml, else what mapadmin remembers. `own`: it
@@ -58,8 +58,7 @@ class UserRow:
     native_roles: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaRow:
+class SchemaRow(msgspec.Struct, frozen=True):
     """One schema; `owner_kind` is user, project, mapadmin, system or nobody.
 
     `bytes` are data and indexes; `newest_change` is UTC; the growth is null before the first look
@@ -76,8 +75,7 @@ class SchemaRow:
     newest_change: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class RoleRow:
+class RoleRow(msgspec.Struct, frozen=True):
     """One grant of a role: of the site's (with user names), or a native one (with accounts)."""
 
     role: str
@@ -87,8 +85,7 @@ class RoleRow:
     members: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GrantRow:
+class GrantRow(msgspec.Struct, frozen=True):
     """One grant as it is stored. `holder` is account, role, or `gone`: no such account exists.
 
     At level `role`, `on` is a native role and `privileges` at the most ADMIN OPTION.

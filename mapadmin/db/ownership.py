@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from mapadmin.db.grants import GrantTables, Level, Scope
 from mapadmin.db.names import SYSTEM_SCHEMAS, is_project_schema, own_pattern
@@ -21,8 +22,7 @@ class OwnerKind(StrEnum):
     NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """`name` is the user name of a `user`, and empty otherwise."""
 
     kind: OwnerKind

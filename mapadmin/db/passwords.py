@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+import msgspec
 
 from mapadmin.core.errors import UsageError
 from mapadmin.core.files import write_new
@@ -25,8 +24,7 @@ class DataJoint(StrEnum):
     V2 = "2"
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(msgspec.Struct, frozen=True):
     """Where passwords go: a file of mode 0600, else the terminal; and a DataJoint configuration."""
 
     password_file: Path | None = None
@@ -73,6 +71,8 @@ def read_password(*, from_stdin: bool, prompt: bool) -> Secret | None:
         return None
     if not sys.stdin.isatty():
         raise UsageError("There is no terminal to ask on.", remedy="Use --password-stdin.")
+    import getpass
+
     password = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != password:
         raise UsageError("The two passwords differ.")
@@ -113,4 +113,6 @@ def write_dj_config(
         content["loglevel"] = "INFO"
     else:
         content = {"database": fields}
+    import json
+
     write_new(path, json.dumps(content, indent=2) + "\n")

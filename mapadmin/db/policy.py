@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
+
+import msgspec
 
 from mapadmin.core.errors import SettingsError
 from mapadmin.db.grants import (
@@ -25,12 +26,11 @@ from mapadmin.db.statements import STATIC_PRIVILEGES, check_privileges
 from mapadmin.site import SITE_FILE, Person, Site
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """One account as the site wants it."""
 
     account: Account
-    grants: Grants = field(default_factory=dict)
+    grants: Grants = msgspec.field(default_factory=dict)
     role: str = ""
     service: bool = False
     locked: bool = False

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError, UnreachableError
 from mapadmin.db.grants import Flavour
@@ -47,8 +48,7 @@ class Kind(StrEnum):
     SYSTEM = "system"  # a thread of the server, or RDS's own session
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """One open session.
 
     `client` is the name or address that it comes from. `seconds` is how long it has been in its
@@ -75,8 +75,7 @@ class Session:
         return waits and self.transaction is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KillStep(SqlStep):
+class KillStep(SqlStep, frozen=True, kw_only=True):
     """Ends a session, or its statement. One that has ended meanwhile is as it should be."""
 
     session: int

@@ -13,9 +13,10 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError, SettingsError
 from mapadmin.core.secret import Secret
@@ -39,8 +40,7 @@ _BREATH = 5.0  # seconds between two looks at a program that is about to end
 _ENDING = 10.0  # seconds until a program that is told to end is killed
 
 
-@dataclass(frozen=True, slots=True)
-class Programs:
+class Programs(msgspec.Struct, frozen=True):
     """Where the two programs are; both are of the server's flavour."""
 
     dump: Path
@@ -101,8 +101,7 @@ def _environment() -> dict[str, str]:
 # --- logging in --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(msgspec.Struct, frozen=True):
     """Who a program logs in as, on which server, and with which TLS."""
 
     settings: DatabaseSettings
@@ -155,8 +154,7 @@ def _tls_options(settings: DatabaseSettings, flavour: Flavour, folder: Path) -> 
 # --- running -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """A program at work; `pipe` is its stdout or stdin."""
 
     name: str

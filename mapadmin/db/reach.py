@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from mapadmin.db.effective import Effective, Resolver, Session, Source
 from mapadmin.db.grants import (
@@ -27,8 +28,7 @@ _RULES_OF_THEIR_OWN = ("information_schema", "performance_schema")
 _STORED = re.compile(r"\\(.)|(.)", re.DOTALL)
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, order=True):
     """A grant that gives a privilege: on what, and held by whom.
 
     `held` is `own`, `role`, `public`, or `other`: a row of another account of this name, or of the
@@ -44,8 +44,7 @@ class Origin:
         return prefix.get(self.held, f"row of {self.holder}: ") + self.on
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True):
     """What one grant, `origin`, gives somewhere.
 
     `level` is global, database, table, column, procedure and so on. At the database level `on` is a

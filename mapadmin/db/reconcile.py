@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.plan import Plan
@@ -19,15 +20,14 @@ from mapadmin.db.statements import Sql, SqlStep, drop_account, revoke, set_locke
 CHUNK = 100  # new accounts that go through creation together: what a kill leaves to be redone
 
 
-@dataclass(slots=True)
-class Reconciliation:
+class Reconciliation(msgspec.Struct):
     """What `apply` would do. `created` need passwords; `leavers` are removed with --prune only."""
 
-    plan: Plan = field(default_factory=Plan)
-    created: list[Wanted] = field(default_factory=list)
-    changes: Changes = field(default_factory=Changes)
-    leavers: list[Account] = field(default_factory=list)
-    strangers: list[Account] = field(default_factory=list)
+    plan: Plan = msgspec.field(default_factory=Plan)
+    created: list[Wanted] = msgspec.field(default_factory=list)
+    changes: Changes = msgspec.field(default_factory=Changes)
+    leavers: list[Account] = msgspec.field(default_factory=list)
+    strangers: list[Account] = msgspec.field(default_factory=list)
 
 
 def reconcile(

@@ -9,7 +9,8 @@ lifts it, and so does a grant on exactly that schema. The steps follow
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from mapadmin.db.grants import Privileges
 
@@ -17,8 +18,7 @@ _NONE: Privileges = frozenset()
 BySchema = dict[str, Privileges]
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(msgspec.Struct, frozen=True):
     """What one account or role holds: `schemas` only those named without wildcard characters."""
 
     everywhere: Privileges

@@ -6,7 +6,8 @@ People who were given the same by hand, one after the other, had the same role i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from mapadmin.db.grants import GRANT_OPTION, Grants, Level, Privileges, Scope
 
@@ -19,8 +20,7 @@ _CHANGES_TABLES = frozenset(("CREATE", "DROP", "ALTER", GRANT_OPTION))
 _FIRST = ("SELECT", "SHOW VIEW", "REFERENCES", "INSERT", "UPDATE", "DELETE")
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(msgspec.Struct, frozen=True):
     """What one person or service holds beyond their own schemas.
 
     `shared` is the part on the project's schemas, `preferred` a role that somebody has named.
@@ -33,12 +33,11 @@ class Holding:
     preferred: str = ""
 
 
-@dataclass(slots=True)
-class Roles:
+class Roles(msgspec.Struct):
     """`new` are the roles that are to be made, `of` says who has which, new or not."""
 
-    new: dict[str, Grants] = field(default_factory=dict)
-    of: dict[str, str] = field(default_factory=dict)
+    new: dict[str, Grants] = msgspec.field(default_factory=dict)
+    of: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def infer(

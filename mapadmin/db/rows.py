@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import chain
+
+import msgspec
 
 from mapadmin.db.grants import Account, Grants, GrantTables, Level, Privileges, Scope
 from mapadmin.db.matching import Client, Rank, host_matches, matches, row_rank
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, order=True):
     """Where a privilege comes from: on what it is held, and who holds it.
 
     `via` is the account itself, a role, PUBLIC, or another account whose rows reach the session.
@@ -24,8 +24,7 @@ class Source:
 Effective = Mapping[str, frozenset[Source]]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A row, or several of one pattern that the server merges into one."""
 
     holder: Account

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.secret import Secret, generate_password
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 _PREFIX = 12  # characters of mapadmin's own schema's name; 32 in all, which MySQL takes of a user's
 
 
-@dataclass(frozen=True, slots=True)
-class Scratch:
+class Scratch(msgspec.Struct, frozen=True):
     """The scratch schema of one schema, and who may load into it."""
 
     name: str

@@ -7,7 +7,6 @@ lives on it, so when it is lost the run stops and says where.
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from mapadmin.db.grants import Flavour
 from mapadmin.db.statements import Sql, SqlStep, merge
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
     from pymysql.connections import Connection
@@ -60,7 +60,7 @@ class Server:
     def tls_socket(self) -> ssl.SSLSocket | None:
         """The encrypted socket, which knows what was verified; None on a clear connection."""
         sock = self._connection._sock  # type: ignore[attr-defined]
-        return sock if isinstance(sock, ssl.SSLSocket) else None
+        return sock if hasattr(sock, "getpeercert") else None
 
     def query(self, sql: str, args: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
         """Rows of one statement. Errors come as MapadminError, never as the driver's own."""
@@ -207,6 +207,8 @@ def _prepare_session(server: Server) -> None:
 
 
 def _tls_context(settings: DatabaseSettings, folder: Path) -> ssl.SSLContext | None:
+    import ssl
+
     from mapadmin.site import Tls
 
     if settings.tls is Tls.OFF:
@@ -241,7 +243,7 @@ def explain(error: Exception, settings: DatabaseSettings, sql: Sql | None = None
     where = _address(settings)
     doing = f" ({str(sql)[:200]})" if sql else ""
     cause = error.__cause__ or error.__context__ or getattr(error, "original_exception", None)
-    if isinstance(cause, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in text:
+    if type(cause).__module__ == "ssl" or "CERTIFICATE_VERIFY_FAILED" in text:
         return SettingsError(
             f"{where}: the server's TLS certificate is not accepted: {text}.",
             remedy="Check database.ca and database.host.",

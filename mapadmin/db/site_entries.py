@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mapadmin.core.plan import Kind, Step
@@ -12,8 +11,7 @@ from mapadmin.people_file import Entry, Value, set_entries
 from mapadmin.site import SITE_FILE, Person, Site
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteEntry(Step):
+class WriteEntry(Step, frozen=True, kw_only=True):
     """One section of mapadmin.toml or people.toml. Neighbours are written at once."""
 
     path: Path

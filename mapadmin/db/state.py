@@ -11,11 +11,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import write_atomic
@@ -59,8 +60,7 @@ class Stage(StrEnum):
     MANAGED = "managed"
 
 
-@dataclass(frozen=True, slots=True)
-class Managed:
+class Managed(msgspec.Struct, frozen=True):
     """What mapadmin remembers of an account that it manages."""
 
     account: Account
@@ -188,7 +188,7 @@ class State:
                 row = Holder(me.who, me.host, os.getpid(), command, time.time())
                 self._server.query(
                     f"REPLACE INTO {self.table('holder')} VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                    [name, self._server.connection_id, *astuple(row)],
+                    [name, self._server.connection_id, *msgspec.structs.astuple(row)],
                 )
             yield
         finally:
@@ -222,14 +222,14 @@ class State:
         except (OSError, ValueError, KeyError, TypeError):
             offset = 0
         batch = list(read_entries(journal, offset=offset))
-        columns = ", ".join(field.name for field in fields(Entry))
-        marks = ", ".join(["%s"] * len(fields(Entry)))
+        columns = ", ".join(Entry.__struct_fields__)
+        marks = ", ".join(["%s"] * len(Entry.__struct_fields__))
         for start in range(0, len(batch), 500):
             part = batch[start : start + 500]
             values = ", ".join([f"({marks})"] * len(part))
             self._server.query(
                 f"INSERT IGNORE INTO {self.table('journal')} ({columns}) VALUES {values}",
-                [value for _, entry in part for value in astuple(entry)],
+                [value for _, entry in part for value in msgspec.structs.astuple(entry)],
             )
         if batch:
             write_atomic(marker, json.dumps({self._server.settings.host: batch[-1][0]}), mode=0o600)
@@ -239,11 +239,11 @@ class State:
         """The newest `limit` entries of all machines, oldest first."""
         if not self.exists:
             return []
-        columns = ", ".join(field.name for field in fields(Entry))
+        columns = ", ".join(Entry.__struct_fields__)
         rows = self._server.query(
             f"SELECT {columns} FROM {self.table('journal')} "
             "ORDER BY time DESC, run DESC, seq DESC LIMIT %s",
             [limit],
         )
-        names = [field.name for field in fields(Entry)]
+        names = Entry.__struct_fields__
         return [Entry(**dict(zip(names, row, strict=True))) for row in reversed(rows)]

@@ -6,12 +6,11 @@ identifiers go through `identifier`; privileges come from an allowlist.
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
-import secrets
-import string
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.plan import Step
@@ -39,8 +38,7 @@ STATIC_PRIVILEGES = frozenset(
 _DYNAMIC = re.compile(r"[A-Z][A-Z0-9_]*(?: [A-Z]+){0,2}")
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
+class Sql(msgspec.Struct, frozen=True):
     """One statement: `head + item + tail`, with driver parameters for the `%s` in `item`.
 
     Neighbours with the same head and tail can be sent as one statement with several items, which
@@ -65,8 +63,7 @@ class Sql:
         return self.text % shown if self.args else self.text.replace("%%", "%")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SqlStep(Step):
+class SqlStep(Step, frozen=True, kw_only=True):
     """A step that consists of SQL statements."""
 
     statements: tuple[Sql, ...]
@@ -83,10 +80,13 @@ def merge(statements: Iterable[Sql]) -> Iterator[tuple[Sql, int]]:
             args.extend(sql.args)
             continue
         if current is not None:
-            yield replace(current, item=", ".join(items), args=tuple(args)), len(items)
+            yield (
+                msgspec.structs.replace(current, item=", ".join(items), args=tuple(args)),
+                len(items),
+            )
         current, items, args = sql, [sql.item], list(sql.args)
     if current is not None:
-        yield replace(current, item=", ".join(items), args=tuple(args)), len(items)
+        yield msgspec.structs.replace(current, item=", ".join(items), args=tuple(args)), len(items)
 
 
 def identifier(name: str) -> str:
@@ -165,18 +165,19 @@ def _require(tls: bool) -> str:
 
 def native_hash(password: Secret) -> str:
     """The stored form of mysql_native_password: `*` and SHA1 of SHA1, in hexadecimal."""
+    import hashlib
+
     inner = hashlib.sha1(password.reveal().encode(), usedforsecurity=False).digest()
     return "*" + hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
 
 
 def _dead_native_hash() -> str:
-    return "*" + secrets.token_hex(20).upper()
+    return "*" + os.urandom(20).hex().upper()
 
 
 def _dead_sha2_hash() -> str:
     """`$A$005$`, a salt of 20 and a digest of 43 characters (MySQL's sha2_password_common.h)."""
-    alphabet = string.ascii_letters + string.digits
-    return "$A$005$" + "".join(secrets.choice(alphabet) for _ in range(63))
+    return "$A$005$" + (os.urandom(32).hex())[:63]
 
 
 # --- grants ------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.db.grants import Flavour
@@ -37,8 +38,7 @@ SELECT schema_name, MIN(day) AS first_day, MAX(day) AS last_day FROM {table}
 WHERE day >= %s GROUP BY schema_name) o ON o.schema_name = s.schema_name AND o.first_day = s.day"""
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(msgspec.Struct, frozen=True):
     """What one schema holds. `bytes` are its files on disk, so an empty table has some, too.
 
     Without the PROCESS privilege, and for tables that share a file, they are the server's estimate.
@@ -52,24 +52,21 @@ class Use:
     newest_change: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """The size of a schema on a day in the past: its oldest one in the window."""
 
     day: date
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(msgspec.Struct, frozen=True):
     """`bytes` more than `days` ago."""
 
     bytes: int
     days: int
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(msgspec.Struct, dict=True, frozen=True):
     """All schemas as they are, and as they were; `today` is UTC."""
 
     today: date

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date
+
+import msgspec
 
 from mapadmin.core.checks import Finding, fail, ok, warn
 from mapadmin.core.report import human_seconds
@@ -23,8 +24,7 @@ _USED_FOR = {"PROCESS": "to see sessions", "SHOW DATABASES": "to see all schemas
 # --- connection --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TlsState:
+class TlsState(msgspec.Struct, frozen=True):
     """The connection to `host`: `protocol` is empty without TLS, `until` the certificate's end."""
 
     host: str
@@ -125,8 +125,7 @@ def read_only(variables: Mapping[str, str]) -> Finding:
 # --- mapadmin's own account --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
+class Rights(msgspec.Struct, frozen=True):
     """What mapadmin's account may do.
 
     `everywhere` is on `*.*`, `grants` all it holds itself, `own_schema` on mapadmin's schema;
@@ -135,7 +134,7 @@ class Rights:
 
     account: str
     everywhere: Privileges = frozenset()
-    grants: Grants = field(default_factory=dict)
+    grants: Grants = msgspec.field(default_factory=dict)
     own_schema: Privileges = frozenset()
     rds_kill: bool = False
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 from mapadmin.sandbox.site import SiteFolder
 
@@ -19,8 +20,7 @@ class PartState(StrEnum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True)
-class PartStatus:
+class PartStatus(msgspec.Struct, frozen=True):
     """How one part is. `since` is UTC, ISO 8601; `size` is what it takes on disk, in bytes."""
 
     name: str
@@ -37,8 +37,7 @@ class PartStatus:
         return self.state in (PartState.RUNNING, PartState.MADE)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """What a part is given to come up with."""
 
     site: SiteFolder

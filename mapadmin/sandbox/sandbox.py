@@ -9,9 +9,10 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import msgspec
 
 from mapadmin.core.errors import MapadminError, UsageError
 from mapadmin.core.files import make_private_folder, write_atomic
@@ -29,8 +30,7 @@ LOCK_SECONDS = 120.0  # an `up` takes 15 at the most
 DELETE_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxStatus:
+class SandboxStatus(msgspec.Struct, frozen=True):
     """What runs where. `up` is whether everything is."""
 
     folder: str

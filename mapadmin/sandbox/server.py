@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -60,8 +59,7 @@ LOCK_SECONDS = 120.0
 # ---------------------------------------------------------------- programs
 
 
-@dataclass(frozen=True)
-class Programs:
+class Programs(msgspec.Struct, frozen=True):
     """The programs of one flavour; `version` is the server's own word, such as 10.11.19-MariaDB."""
 
     flavour: Flavour
@@ -275,8 +273,7 @@ def _key_usage(is_authority: bool) -> KeyUsage:
 # ---------------------------------------------------------------- processes
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """A server process that was seen running."""
 
     pid: int
@@ -465,7 +462,7 @@ class PrivateServer:
         if remembered := self._remembered():
             process = _server_process(remembered.pid, data, _arguments(remembered.pid))
             if process is not None and process.started == remembered.started:
-                return replace(process, stopping=remembered.stopping)
+                return msgspec.structs.replace(process, stopping=remembered.stopping)
         # Whoever started it may have been killed before writing that down.
         found = (_server_process(pid, data, arguments) for pid, arguments in _own_processes())
         return next((process for process in found if process is not None), None)
@@ -523,7 +520,7 @@ class PrivateServer:
             if process is None:
                 self._forget()
                 return False
-            self._remember(replace(process, stopping=True))
+            self._remember(msgspec.structs.replace(process, stopping=True))
             self._end(process, seconds)
             self._forget()
             return True

@@ -6,9 +6,9 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,8 +108,7 @@ def test_hostile_names_come_back(
     json.loads(path.read_bytes().decode())  # one line of real UTF-8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PasswordStep(Step):
+class PasswordStep(Step, frozen=True, kw_only=True):
     """A step as a careless author might write it."""
 
     password: Secret
@@ -282,9 +281,9 @@ def short(text: str) -> Entry:
     event = event.replace("-", " ")
     if event in ("begin", "end"):
         detail, _, error = what.partition(":")
-        return replace(BASE, run=run, event=event, detail=detail, error=error)
+        return msgspec.structs.replace(BASE, run=run, event=event, detail=detail, error=error)
     what, _, error = what.partition(":")
-    return replace(BASE, run=run, event=event, action=what, target="x", error=error)
+    return msgspec.structs.replace(BASE, run=run, event=event, action=what, target="x", error=error)
 
 
 CONDENSED: list[tuple[str, list[str], list[str]]] = [
@@ -343,6 +342,11 @@ def test_condense(name: str, lines: list[str], expected: list[str]) -> None:
 
 
 def test_condense_keeps_everything_else_of_an_entry() -> None:
-    one = replace(BASE, event="step", action="a", seq=3, time="2026-01-01T00:00:00.000Z")
-    assert condense([one]) == [replace(one, event="unfinished")]
-    assert asdict(condense([replace(one, event="done")])[0])["seq"] == 3
+    one = msgspec.structs.replace(
+        BASE, event="step", action="a", seq=3, time="2026-01-01T00:00:00.000Z"
+    )
+    assert condense([one]) == [msgspec.structs.replace(one, event="unfinished")]
+    assert (
+        msgspec.structs.asdict(condense([msgspec.structs.replace(one, event="done")])[0])["seq"]
+        == 3
+    )

@@ -33,11 +33,11 @@ DONE, FAILED, INTERRUPTED, UNKNOWN, REST = (
 )
 
 
-class Red(Step):
+class Red(Step, frozen=True, kw_only=True):
     """One kind of step."""
 
 
-class Blue(Step):
+class Blue(Step, frozen=True, kw_only=True):
     """Another."""
 
 

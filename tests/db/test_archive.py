@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -180,14 +179,17 @@ def test_no_password_where_others_can_see_it(lab: Lab, tmp_path: Path) -> None:
             lab, setting,
             f'echo "$@" >> {seen}; env >> {seen}; ls -lL /dev/fd/ >> {seen}; exec "$REAL" "$@"',
         )  # fmt: skip
-    before = set(Path(tempfile.gettempdir()).iterdir())
-    ran = lab.ok("db", "remove-user", "alice", "--archive", str(archive(lab)), "--yes")
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    command = ("db", "remove-user", "alice", "--archive", str(archive(lab)), "--yes")
+    ran = lab.run(*command, TMPDIR=str(scratch))
+    assert ran.code == 0, ran.err
     text = (tmp_path / "dump_program").read_text() + (tmp_path / "client_program").read_text()
     assert "--defaults-file=/dev/fd/" in text
     journal = (lab.folder / "state" / "journal.jsonl").read_text()
     for place in (text, journal, ran.out, ran.err, *map(str, archive(lab).iterdir())):
         assert lab.password not in place
-    assert set(Path(tempfile.gettempdir()).iterdir()) <= before
+    assert list(scratch.iterdir()) == []
     assert schemas_of(lab.server) == []
 
 

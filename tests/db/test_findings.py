@@ -71,7 +71,7 @@ class World:
     def change(self, name: Account, held: Mapping[str, str] | None = None, **more: Any) -> None:
         """Spoil an account on the server."""
         old = self.accounts[name]
-        fields = {key: getattr(old, key) for key in AccountState.__slots__}
+        fields = {key: getattr(old, key) for key in AccountState.__struct_fields__}
         fields["grants"] = {**old.grants, **grants(held or {})}
         self.accounts[name] = AccountState(**{**fields, **more})
 

@@ -45,7 +45,9 @@ hostile = st.text(
     min_size=1,
     max_size=20,
 ).filter(lambda text: text.strip() == text and "\0" not in text)
-hosts = st.sampled_from(["%", "localhost", "10.0.0.%", "192.168.0.0/255.255.0.0", "a-b.example.org"])
+hosts = st.sampled_from(
+    ["%", "localhost", "10.0.0.%", "192.168.0.0/255.255.0.0", "a-b.example.org"]
+)
 privileges = st.frozensets(
     st.sampled_from(["SELECT", "INSERT", "CREATE", "DROP", "REFERENCES", "TRIGGER"]), min_size=1
 )
@@ -126,9 +128,7 @@ def test_what_was_asked_is_what_the_server_holds(
         carry_out(connection, *(drop_account(a) for a in accounts if a in there))
 
 
-@settings(
-    max_examples=40, deadline=timedelta(seconds=60), suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=40, deadline=timedelta(seconds=60), suppress_health_check=list(HealthCheck))
 @given(password=passwords)
 def test_every_password_that_is_accepted_logs_in(
     connection: Server, server: RunningServer, password: str

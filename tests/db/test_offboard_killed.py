@@ -37,8 +37,10 @@ def ready(lab: Lab) -> dict[str, object]:
             f"CREATE DATABASE {SECOND}",
             f"CREATE TABLE {SECOND}.f (id INT PRIMARY KEY, f FLOAT) ENGINE=InnoDB",
             f"INSERT INTO {SECOND}.f VALUES (1, 0.123456789), (2, 1e-30)",
-            f"CREATE VIEW {SECOND}.v AS SELECT f.id, s.note FROM {SECOND}.f"
-            " JOIN map_lab.session s USING (id)",
+            (
+                f"CREATE VIEW {SECOND}.v AS SELECT f.id, s.note FROM {SECOND}.f"
+                " JOIN map_lab.session s USING (id)"
+            ),
         ):
             cursor.execute(statement)
         alice.commit()
@@ -140,7 +142,7 @@ def test_killed_at_every_step(lab: Lab, tmp_path: Path, fate: str, signum: int) 
 @pytest.mark.timeout(900)
 def test_killed_at_any_moment_of_an_archive(lab: Lab, tmp_path: Path) -> None:
     """Also again and again: a run that comes through finishes what all before it began."""
-    seed = random.Random(lab.server.flavour)  # noqa: S311
+    seed = random.Random(lab.server.flavour)
     kills = 0
     for number in range(8):
         before = ready(lab)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated
 
+import msgspec
 import typer
 
 from mapadmin.admin import Admin
@@ -42,8 +42,7 @@ def users(
     Report(as_json=as_json).rows(rows, shown, empty="There are no accounts.")
 
 
-@dataclass(frozen=True, slots=True)
-class UserDetail:
+class UserDetail(msgspec.Struct, frozen=True):
     """One account of `show-user`.
 
     `roles_by_default` are the native roles that are active right after a login; `taken_away` are

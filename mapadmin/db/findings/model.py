@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
+
+import msgspec
 
 from mapadmin.db.effective import PUBLIC
 from mapadmin.db.grants import (
@@ -45,8 +46,7 @@ class Severity(StrEnum):
         return list(Severity).index(self)
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFinding:
+class AuditFinding(msgspec.Struct, frozen=True):
     """One thing that is not as it should be. `subject` is an account, a pattern, a role …"""
 
     id: str
@@ -56,8 +56,7 @@ class AuditFinding:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """What can be found. `id` is stable: scripts look for it."""
 
     id: str
@@ -67,8 +66,7 @@ class Rule:
         return AuditFinding(self.id, severity, str(subject), detail, self.remedy)
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(msgspec.Struct, dict=True, frozen=True):
     """What is and what is wanted.
 
     `wanted` are the accounts of people.toml (none without that file), `own` is mapadmin's account,
@@ -79,9 +77,9 @@ class Facts:
     tables: GrantTables
     own: Account
     today: date
-    managed: Mapping[Account, Managed] = field(default_factory=dict)
-    wanted: Mapping[Account, Wanted] = field(default_factory=dict)
-    roles: Mapping[str, Grants] = field(default_factory=dict)
+    managed: Mapping[Account, Managed] = msgspec.field(default_factory=dict)
+    wanted: Mapping[Account, Wanted] = msgspec.field(default_factory=dict)
+    roles: Mapping[str, Grants] = msgspec.field(default_factory=dict)
     every_privilege: Privileges = frozenset()
 
     @cached_property
