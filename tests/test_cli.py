@@ -24,10 +24,9 @@ from mapadmin.lazy import LazyGroup, load
 from tests.core.processes import ROOT, environment, run_python, session
 
 SDKS = {
-    "boto3", "botocore", "cryptography", "datajoint", "globus_sdk", "jinja2", "msgspec", "pymysql",
+    "boto3", "botocore", "cryptography", "datajoint", "globus_sdk", "jinja2", "pymysql",
     "requests", "rich", "tomlkit",
 }  # fmt: skip
-HEAVY = SDKS - {"msgspec"}  # the settings, and Python types in signatures, are msgspec's
 PROGRAM = [sys.executable, "-W", "error", "-m", "mapadmin"]
 
 
@@ -132,7 +131,7 @@ def test_help_of_every_command_imports_no_sdk() -> None:
         assert ran.out.startswith(f"Usage: mapadmin {path}".rstrip()), path
         assert "Traceback" not in ran.out
         assert max(map(len, ran.out.splitlines())) <= 80, path
-        assert not ran.modules & HEAVY, path
+        assert not ran.modules & SDKS, path
 
 
 def test_lists_of_commands_import_nothing_of_theirs() -> None:
@@ -170,7 +169,7 @@ def test_usage_errors() -> None:
         assert (ran.code, ran.out) == (2, ""), line
         assert said in " ".join(ran.errors.split()), line
         assert ran.errors.startswith("Usage: mapadmin"), line
-        assert not ran.modules & HEAVY
+        assert not ran.modules & SDKS
 
 
 def test_nothing_asked_for_is_help() -> None:
@@ -191,7 +190,7 @@ def test_no_site_is_a_settings_error_before_any_sdk() -> None:
             "Error: There is no mapadmin.toml in /nonexistent.\n"
             "  `mapadmin init /nonexistent` makes a site folder.\n"
         ), line
-        assert not ran.modules & HEAVY, line
+        assert not ran.modules & SDKS, line
     (ran,) = session(["db", "users"], MAPADMIN_SITE="/nonexistent")
     assert ran.code == 3
     (ran,) = session(["db", "users"])

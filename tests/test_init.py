@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,7 @@ from hypothesis import strategies as st
 
 from mapadmin.site import DatabaseSettings, People, SiteFile, SiteSettings, Tls, load_site
 from mapadmin.site_text import site_text, starter_roles
-from tests.core.processes import Ran, environment, session
-from tests.lab import MAPADMIN
-from tests.servers import RunningServer
+from tests.core.processes import Ran, session
 
 
 @pytest.fixture
@@ -243,47 +240,3 @@ def test_places_where_no_site_can_be(folder: Path) -> None:
     assert shared.code == 3
     assert f"{folder} can be written by others (mode 0777)." in shared.errors
     assert list(folder.iterdir()) == []
-
-
-# --- a site that runs already ------------------------------------------------------------------
-
-
-def held(server: RunningServer) -> list[tuple[object, ...]]:
-    """Every account and grant of a server, and its schemas."""
-    rows: list[tuple[object, ...]] = []
-    for table in ("user", "db", "tables_priv", "procs_priv"):
-        rows += sorted(server.sql(f"SELECT * FROM mysql.{table}"), key=repr)
-    return rows + sorted(server.sql("SHOW DATABASES"))
-
-
-def test_from_a_server_that_runs_already(
-    server: RunningServer, master: tuple[str, str], folder: Path
-) -> None:
-    server.wipe()
-    server.sql(
-        "CREATE USER 'ann'@'%' IDENTIFIED BY 'Correct-horse-7'",
-        r"GRANT ALL ON `ann\_%`.* TO 'ann'@'%'",
-        r"GRANT SELECT, REFERENCES ON `lab\_%`.* TO 'ann'@'%'",
-        "CREATE USER 'worker'@'10.1.%' IDENTIFIED BY 'Correct-horse-8' REQUIRE SSL",
-        r"GRANT SELECT, INSERT ON `lab\_%`.* TO 'worker'@'10.1.%'",
-    )
-    before = held(server)
-    user, password = master
-    done = subprocess.run(
-        [
-            MAPADMIN, "init", folder, "--from-server", "--host", server.host, "--port",
-            str(server.port), "--user", user, "--password-ref", "env:LAB_PASSWORD", "--ca",
-            str(server.ca),
-        ],
-        env=environment(LAB_PASSWORD=password, XDG_STATE_HOME=str(folder.parent / "state")),
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert held(server) == before
-    site = load_site(folder)
-    assert set(site.everyone()) == {"ann", "worker"}
-    assert site.everyone()["worker"].hosts == ["10.1.%"]
-    assert site.owns_schemas("ann")
-    assert not site.owns_schemas("worker")
-    for secret in ("Correct-horse", password):
-        assert not any(secret in path.read_text() for path in folder.glob("*.toml"))

@@ -101,7 +101,13 @@ class Differ:
             SqlStep(
                 action="set password", target=name,
                 detail="stays locked" if wanted.locked else "and unlock",
-                statements=(set_password(account, self.flavour, secret, unlock=not wanted.locked),),
+                statements=(
+                    set_password(
+                        account, self.flavour, secret,
+                        plugin=current.plugin if current else self._tables.default_plugin,
+                        unlock=not wanted.locked,
+                    ),
+                ),
             )
         )  # fmt: skip
 

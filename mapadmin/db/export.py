@@ -107,17 +107,15 @@ class _Writer:
             yield f"CREATE ROLE IF NOT EXISTS {name};"
             return
         identified = self._identified(state, state.auth)
-        if about.second_auth:
-            identified = self._identified(state, about.second_auth)
         options = [*_tls(about), *_limits(about), *_password(about)]
         if state.locked:
             options.append("ACCOUNT LOCK")
         if about.attribute:
             options.append(f"ATTRIBUTE {literal(about.attribute)}")
         yield " ".join([f"CREATE USER IF NOT EXISTS {name} {identified}", *options]) + ";"
-        if about.second_auth:
-            primary = self._identified(state, state.auth)
-            yield f"ALTER USER {name} {primary} RETAIN CURRENT PASSWORD;"
+        if about.second_auth:  # the same again if it is loaded twice
+            yield f"ALTER USER {name} {self._identified(state, about.second_auth)};"
+            yield f"ALTER USER {name} {identified} RETAIN CURRENT PASSWORD;"
         if state.expired:
             yield f"ALTER USER {name} PASSWORD EXPIRE;"
 

@@ -108,4 +108,5 @@ def _create(
     server.run(grant(account, GLOBAL, frozenset({"SELECT", "REFERENCES"})))
     for pattern in reads:
         server.run(grant(account, Scope(Level.DATABASE, pattern), frozenset({"EXECUTE"})))
-    server.run(set_password(account, server.flavour, made.password, unlock=True))
+    plugin = database.tables.default_plugin
+    server.run(set_password(account, server.flavour, made.password, plugin=plugin, unlock=True))

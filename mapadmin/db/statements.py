@@ -6,7 +6,6 @@ identifiers go through `identifier`; privileges come from an allowlist.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 
@@ -25,6 +24,7 @@ from mapadmin.db.grants import (
     Privileges,
     Scope,
 )
+from mapadmin.db.hashes import NATIVE, SHA2, Hashed, nobodys
 
 STATIC_PRIVILEGES = frozenset(
     """ALTER,ALTER ROUTINE,CREATE,CREATE ROLE,CREATE ROUTINE,CREATE TABLESPACE,
@@ -110,32 +110,44 @@ def create_locked(account: Account, flavour: Flavour, plugin: str, *, tls: bool)
     """Create an account that nobody can use yet: locked, its password known to nobody.
 
     `plugin` is the server's default for new accounts. The stored hash is random text of the right
-    form, for which no password exists that anybody knows; the server need not compute one.
+    form, for which nobody knows a password; neither side need compute one.
     """
     tail = f"{_require(tls)} ACCOUNT LOCK"
-    if flavour is Flavour.MARIADB:
-        item = "%s@%s IDENTIFIED VIA mysql_native_password USING %s"
-        return Sql("CREATE USER ", item, tail, (account.user, account.host, _dead_native_hash()))
-    if plugin == "caching_sha2_password":
-        item = "%s@%s IDENTIFIED WITH caching_sha2_password AS %s"
-        return Sql("CREATE USER ", item, tail, (account.user, account.host, _dead_sha2_hash()))
-    return Sql("CREATE USER ", "%s@%s", tail, (account.user, account.host))
+    if (form := nobodys(flavour, plugin)) is None:
+        return Sql("CREATE USER ", "%s@%s", tail, (account.user, account.host))
+    item = f"%s@%s {_identified(flavour, plugin)}"
+    return Sql("CREATE USER ", item, tail, (account.user, account.host, form))
 
 
 def set_password(
-    account: Account, flavour: Flavour, password: Secret, *, unlock: bool, keep_old: bool = False
+    account: Account,
+    flavour: Flavour,
+    password: Secret,
+    *,
+    plugin: str,
+    unlock: bool,
+    keep_old: bool = False,
 ) -> Sql:
     """Set a password and, in the same statement, unlock the account.
 
-    MySQL takes the password (it hides it from its logs and hashes it itself); MariaDB writes
-    statements to its logs as they are, so it gets the hash.
+    The server is sent the hash, except where only it can hash (`plugin` is another than the usual
+    ones) or where it wants the password itself (to keep the old one beside it): MySQL then hides
+    the password from its logs, but shows it in the process list while the statement runs.
     """
     tail = " ACCOUNT UNLOCK" if unlock else ""
-    if flavour is Flavour.MARIADB:
-        item = "%s@%s IDENTIFIED VIA mysql_native_password USING %s"
-        return Sql("ALTER USER ", item, tail, (account.user, account.host, native_hash(password)))
+    hashed = flavour is Flavour.MARIADB or (plugin in (NATIVE, SHA2) and not keep_old)
+    if hashed:
+        item = f"%s@%s {_identified(flavour, plugin)}"
+        form = Hashed(password, NATIVE if flavour is Flavour.MARIADB else plugin)
+        return Sql("ALTER USER ", item, tail, (account.user, account.host, form))
     item = "%s@%s IDENTIFIED BY %s" + (" RETAIN CURRENT PASSWORD" if keep_old else "")
     return Sql("ALTER USER ", item, tail, (account.user, account.host, password))
+
+
+def _identified(flavour: Flavour, plugin: str) -> str:
+    if flavour is Flavour.MARIADB:
+        return f"IDENTIFIED VIA {NATIVE} USING %s"
+    return f"IDENTIFIED WITH {plugin} AS %s"
 
 
 def discard_old_password(account: Account) -> Sql:
@@ -161,23 +173,6 @@ def drop_schema(schema: str) -> Sql:
 
 def _require(tls: bool) -> str:
     return " REQUIRE SSL" if tls else " REQUIRE NONE"
-
-
-def native_hash(password: Secret) -> str:
-    """The stored form of mysql_native_password: `*` and SHA1 of SHA1, in hexadecimal."""
-    import hashlib
-
-    inner = hashlib.sha1(password.reveal().encode(), usedforsecurity=False).digest()
-    return "*" + hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
-
-
-def _dead_native_hash() -> str:
-    return "*" + os.urandom(20).hex().upper()
-
-
-def _dead_sha2_hash() -> str:
-    """`$A$005$`, a salt of 20 and a digest of 43 characters (MySQL's sha2_password_common.h)."""
-    return "$A$005$" + (os.urandom(32).hex())[:63]
 
 
 # --- grants ------------------------------------------------------------------------------------

@@ -105,6 +105,15 @@ MARIADB = (
 )
 
 
+LOGINS = (
+    ("plain", "pw-Plain 1"),
+    ("two", "pw-First 1"),
+    ("two", "pw-Second 1"),
+    ("ways", "pw-Ways 1"),
+    ("turned", "pw-Turned 1"),
+)
+
+
 @pytest.fixture
 def second(lab: Lab, tmp_path: Path) -> Iterator[RunningServer]:
     """Another server of the same flavour, as good as new but for the schemas."""
@@ -113,10 +122,23 @@ def second(lab: Lab, tmp_path: Path) -> Iterator[RunningServer]:
         yield server
 
 
-def populate(lab: Lab) -> None:
-    own = MYSQL if lab.server.flavour == "mysql" else MARIADB
+@pytest.fixture
+def populated(lab: Lab) -> Iterator[Lab]:
+    """A site on a server with accounts of every kind, made by hand."""
     lab.server.sql(*SCHEMA)
-    lab.server.sql("SET SESSION sql_mode = ''", *COMMON, *own)
+    mysql = lab.server.flavour == "mysql"
+    try:
+        lab.server.sql("SET SESSION sql_mode = ''", *COMMON, *(MYSQL if mysql else MARIADB))
+        yield lab
+    finally:
+        if mysql:
+            lab.server.sql("DROP USER IF EXISTS part@'%'", "SET GLOBAL partial_revokes = OFF")
+        else:  # a role that cannot be dropped
+            lab.server.sql(
+                "REVOKE ALL PRIVILEGES, GRANT OPTION FROM PUBLIC",
+                "DELETE FROM mysql.global_priv WHERE User = 'PUBLIC'",
+                "FLUSH PRIVILEGES",
+            )
 
 
 def load(server: RunningServer, dump: str) -> None:
@@ -159,30 +181,24 @@ def held(server: RunningServer, *without: str) -> dict[Account, tuple[AccountSta
     }
 
 
-def test_another_server_then_holds_the_same(lab: Lab, second: RunningServer) -> None:
-    populate(lab)
+def test_another_server_then_holds_the_same(populated: Lab, second: RunningServer) -> None:
+    lab = populated
     ran = lab.ok("db", "dump")
     print(ran.out)
     if lab.server.flavour == "mysql":
         second.sql("SET GLOBAL partial_revokes = ON")
-    try:
-        load(second, ran.out)
-        wanted, found = held(lab.server, lab.user), held(second)
-        assert found.keys() == wanted.keys()
-        for account, about in wanted.items():
-            assert found[account] == about, account
-        for user, password in (("plain", "pw-Plain 1"), ("two", "pw-First 1"),
-                               ("two", "pw-Second 1"), ("ways", "pw-Ways 1"),
-                               ("turned", "pw-Turned 1")):  # fmt: skip
-            if any(account.user == user for account in wanted):
-                second.connect(user, password).close()
-        with pytest.raises(pymysql.err.OperationalError):
-            second.connect("plain", "pw-Plain 2")
-        load(second, ran.out)  # once more changes nothing
-        assert held(second) == found
-    finally:
-        if lab.server.flavour == "mysql":
-            lab.server.sql("DROP USER part@'%'", "SET GLOBAL partial_revokes = OFF")
+    load(second, ran.out)
+    wanted, found = held(lab.server, lab.user), held(second)
+    assert found.keys() == wanted.keys()
+    for account, about in wanted.items():
+        assert found[account] == about, account
+    for user, password in LOGINS:
+        if any(account.user == user for account in wanted):
+            second.connect(user, password).close()
+    with pytest.raises(pymysql.err.OperationalError):
+        second.connect("plain", "pw-Plain 2")
+    load(second, ran.out)  # once more changes nothing
+    assert held(second) == found
 
 
 def test_people_of_a_site_move_with_their_passwords(lab: Lab, second: RunningServer) -> None:
@@ -206,26 +222,20 @@ def test_people_of_a_site_move_with_their_passwords(lab: Lab, second: RunningSer
     assert held(second) == held(lab.server, lab.user)
 
 
-def test_only_those_that_are_named_with_their_roles(lab: Lab) -> None:
-    populate(lab)
-    try:
-        text = lab.ok("db", "dump", "levels", "tls").out
-        users = set(
-            re.findall(r"^CREATE (?:USER|ROLE) IF NOT EXISTS ['`](\w+)", text, re.MULTILINE)
-        )
-        assert users == {"levels", "tls", "crew", "cap"}
-        assert "CREATE USER IF NOT EXISTS 'root'" in lab.ok("db", "dump", "root").out
-        assert "CREATE USER IF NOT EXISTS 'root'" not in lab.ok("db", "dump").out
-        for name in (lab.user, "mysql.sys", "mariadb.sys", "rdsadmin"):
-            ran = lab.run("db", "dump", name)
-            assert (ran.code, ran.out) == (2, "")
-            assert "own account" in ran.err
-        ran = lab.run("db", "dump", "nobody-here")
+def test_only_those_that_are_named_with_their_roles(populated: Lab) -> None:
+    lab = populated
+    text = lab.ok("db", "dump", "levels", "tls").out
+    users = set(re.findall(r"^CREATE (?:USER|ROLE) IF NOT EXISTS ['`](\w+)", text, re.MULTILINE))
+    assert users == {"levels", "tls", "crew", "cap"}
+    assert "CREATE USER IF NOT EXISTS 'root'" in lab.ok("db", "dump", "root").out
+    assert "CREATE USER IF NOT EXISTS 'root'" not in lab.ok("db", "dump").out
+    for name in (lab.user, "mysql.sys", "mariadb.sys", "rdsadmin"):
+        ran = lab.run("db", "dump", name)
         assert (ran.code, ran.out) == (2, "")
-        assert "There is no account of nobody-here." in ran.err
-    finally:
-        if lab.server.flavour == "mysql":
-            lab.server.sql("DROP USER part@'%'", "SET GLOBAL partial_revokes = OFF")
+        assert "own account" in ran.err
+    ran = lab.run("db", "dump", "nobody-here")
+    assert (ran.code, ran.out) == (2, "")
+    assert "There is no account of nobody-here." in ran.err
 
 
 def test_a_terminal_is_shown_no_hashes_unless_asked(lab: Lab) -> None:

@@ -107,7 +107,7 @@ def test_what_was_asked_is_what_the_server_holds(
         carry_out(
             connection,
             *(
-                set_password(a, flavour, checked_password(asked[a][2]), unlock=True)
+                set_password(a, flavour, checked_password(asked[a][2]), plugin=plugin, unlock=True)
                 for a in accounts
             ),
         )
@@ -138,5 +138,7 @@ def test_every_password_that_is_accepted_logs_in(
     if account not in inspect(connection).accounts:
         carry_out(connection, create_locked(account, connection.flavour, plugin, tls=False))
     secret = checked_password(password)
-    carry_out(connection, set_password(account, connection.flavour, secret, unlock=True))
+    carry_out(
+        connection, set_password(account, connection.flavour, secret, plugin=plugin, unlock=True)
+    )
     server.connect("login", password).close()

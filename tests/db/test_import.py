@@ -9,7 +9,7 @@ import pytest
 
 from mapadmin.core.errors import ExitCode
 from tests.db.histories import live_through, prepare
-from tests.lab import Lab
+from tests.lab import ROLES, Lab
 
 AS = "IDENTIFIED BY 'Pw-12345678'"
 SEEDS = range(3)

@@ -14,6 +14,7 @@ from mapadmin.core.errors import MapadminError
 from mapadmin.core.secret import STARS, Secret
 from mapadmin.db import statements
 from mapadmin.db.grants import GLOBAL, GRANT_OPTION, Account, Flavour, Level, Scope
+from mapadmin.db.hashes import NATIVE, SHA2, Hashed, native, sha2
 from mapadmin.db.statements import (
     STATIC_PRIVILEGES,
     Sql,
@@ -23,13 +24,14 @@ from mapadmin.db.statements import (
     grant,
     identifier,
     merge,
-    native_hash,
     revoke,
     revoke_native_role,
 )
 
 ALICE = Account("alice", "10.1.%")
 PASSWORD = Secret("correct-horse-7")
+# Debian's libcrypt: crypt("Hello world!", "$5$rounds=5000$saltstringsaltst")
+SHA_CRYPT_OF_HELLO_WORLD = "a5C8Ofk71MUIoKve2QuP9FMl.dwNgseF5tR1LGAL7iB"
 
 
 def privileges(text: str) -> frozenset[str]:
@@ -187,7 +189,7 @@ def test_accounts_are_values(user: str, host: str) -> None:
         statements.create_locked(account, Flavour.MARIADB, "x", tls=True),
         statements.create_locked(account, Flavour.MYSQL, "caching_sha2_password", tls=True),
         statements.create_locked(account, Flavour.MYSQL, "other", tls=False),
-        statements.set_password(account, Flavour.MYSQL, PASSWORD, unlock=True),
+        statements.set_password(account, Flavour.MYSQL, PASSWORD, plugin=SHA2, unlock=True),
         statements.set_locked(account, locked=True),
         statements.drop_account(account),
         grant(account, GLOBAL, frozenset({"PROCESS"})),
@@ -206,19 +208,26 @@ ACCOUNTS: list[tuple[Sql, str, Sequence[object]]] = [
     (statements.drop_account(ALICE), "DROP USER %s@%s", ()),
     (statements.discard_old_password(ALICE), "ALTER USER %s@%s DISCARD OLD PASSWORD", ()),
     (
-        statements.set_password(ALICE, Flavour.MYSQL, PASSWORD, unlock=True),
+        statements.set_password(ALICE, Flavour.MYSQL, PASSWORD, plugin=SHA2, unlock=True),
+        "ALTER USER %s@%s IDENTIFIED WITH caching_sha2_password AS %s ACCOUNT UNLOCK",
+        (Hashed(PASSWORD, SHA2),),
+    ),
+    (
+        statements.set_password(ALICE, Flavour.MYSQL, PASSWORD, plugin="other", unlock=True),
         "ALTER USER %s@%s IDENTIFIED BY %s ACCOUNT UNLOCK",
         (PASSWORD,),
     ),
     (
-        statements.set_password(ALICE, Flavour.MYSQL, PASSWORD, unlock=False, keep_old=True),
+        statements.set_password(
+            ALICE, Flavour.MYSQL, PASSWORD, plugin=SHA2, unlock=False, keep_old=True
+        ),
         "ALTER USER %s@%s IDENTIFIED BY %s RETAIN CURRENT PASSWORD",
         (PASSWORD,),
     ),
     (
-        statements.set_password(ALICE, Flavour.MARIADB, PASSWORD, unlock=True),
+        statements.set_password(ALICE, Flavour.MARIADB, PASSWORD, plugin=SHA2, unlock=True),
         "ALTER USER %s@%s IDENTIFIED VIA mysql_native_password USING %s ACCOUNT UNLOCK",
-        (native_hash(PASSWORD),),
+        (Hashed(PASSWORD, NATIVE),),
     ),
 ]
 
@@ -261,9 +270,9 @@ def test_created_with_the_server_s_own_plugin() -> None:
     assert sql.text == "CREATE USER %s@%s REQUIRE NONE ACCOUNT LOCK"
 
 
-def test_native_hash() -> None:
+def test_native() -> None:
     """The value that every MySQL and MariaDB computes for PASSWORD('password')."""
-    assert native_hash(Secret("password")) == "*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19"
+    assert native(Secret("password")) == "*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19"
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -271,11 +280,17 @@ def test_native_hash() -> None:
 
 def test_statement_shows_no_password() -> None:
     for flavour in Flavour:
-        sql = statements.set_password(ALICE, flavour, PASSWORD, unlock=True)
+        sql = statements.set_password(ALICE, flavour, PASSWORD, plugin=SHA2, unlock=True)
         for text in (str(sql), repr(sql), f"{sql}"):
             assert PASSWORD.reveal() not in text
-    shown = str(statements.set_password(ALICE, Flavour.MYSQL, PASSWORD, unlock=True))
+    shown = str(statements.set_password(ALICE, Flavour.MYSQL, PASSWORD, plugin="x", unlock=True))
     assert shown == f"ALTER USER 'alice'@'10.1.%' IDENTIFIED BY '{STARS}' ACCOUNT UNLOCK"
+
+
+def test_sha2_is_the_specification_s_own() -> None:
+    """With 16 characters of salt it is the SHA-crypt of every C library; the salt is prefixed."""
+    stored = sha2(Secret("Hello world!"), "saltstringsaltst")
+    assert stored == "$A$005$saltstringsaltst" + SHA_CRYPT_OF_HELLO_WORLD
 
 
 def test_statement_reads_as_it_is_sent() -> None:

@@ -247,7 +247,10 @@ def _password_step(
     database: Database, account: Account, password: Secret, keep_old: bool
 ) -> SqlStep:
     flavour = database.server.flavour
-    sql = statements.set_password(account, flavour, password, unlock=False, keep_old=keep_old)
+    plugin = database.tables.accounts[account].plugin
+    sql = statements.set_password(
+        account, flavour, password, plugin=plugin, unlock=False, keep_old=keep_old
+    )
     detail = "the old one works until --discard-old" if keep_old else ""
     return SqlStep(action="change password", target=str(account), detail=detail, statements=(sql,))
 
