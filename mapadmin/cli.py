@@ -64,7 +64,7 @@ def root(
     del version
     admin = ctx.ensure_object(Admin)
     admin.site_option = site
-    admin.debug = debug
+    admin.debug = admin.debug or debug
 
 
 def main() -> None:

@@ -59,16 +59,16 @@ def journal(
 def condense(entries: Iterable[Entry]) -> list[Entry]:
     """One entry a step: its outcome, or `unfinished` when its run ended without one."""
     out: list[Entry] = []
-    waiting: dict[tuple[str, str, str, str], int] = {}
+    waiting: dict[tuple[str, str, str, str], list[int]] = {}  # places in `out`, oldest first
     for entry in entries:
         key = (entry.run, entry.action, entry.target, entry.detail)
         if entry.event == "begin":
             continue
         if entry.event == "step":
-            waiting[key] = len(out)
+            waiting.setdefault(key, []).append(len(out))
             out.append(_unfinished(entry))
-        elif key in waiting:
-            out[waiting.pop(key)] = entry
+        elif waiting.get(key):
+            out[waiting[key].pop(0)] = entry
         elif entry.event == "end" and entry.error == "" and entry.detail == "done":
             continue
         else:

@@ -1,7 +1,7 @@
 """Groups of commands that are imported one by one, when they are used.
 
 Help and completion of a group need its commands' names and a sentence on each; everything behind a
-command is imported when that very command runs. A test compares the sentences with the commands'.
+command is imported when that very command runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command, get_group
+from typer.main import get_command, get_command_from_info
 
 Commands = Mapping[str, tuple[str, str]]  # name -> module, sentence
 
@@ -21,17 +21,18 @@ class LazyGroup(TyperGroup):
 
     lazy: ClassVar[Commands] = {}
 
+    def __init__(self, **attributes: Any) -> None:
+        """What help and suggestions need of each command: a name and a sentence."""
+        super().__init__(**attributes)
+        self.commands = {
+            name: TyperCommand(name, help=sentence, short_help=sentence)
+            for name, (_, sentence) in self.lazy.items()
+        }
+
     def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of `lazy`."""
         del ctx
         return list(self.lazy)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """What help needs: a name and a sentence."""
-        del ctx
-        if cmd_name not in self.lazy:
-            return None
-        sentence = self.lazy[cmd_name][1]
-        return TyperCommand(cmd_name, help=sentence, short_help=sentence)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """What running or completing needs: the command itself."""
@@ -49,8 +50,13 @@ def lazy_group(commands: Commands) -> type[LazyGroup]:
 def load(module: str, name: str) -> Any:
     """A command from the `app` of its module: one of several in it, or all of it."""
     app = importlib.import_module(module).app
-    if any(info.name == name for info in app.registered_commands):
-        return get_group(app).commands[name]
+    for info in app.registered_commands:
+        if info.name == name:
+            return get_command_from_info(
+                info,
+                pretty_exceptions_short=app.pretty_exceptions_short,
+                rich_markup_mode=app.rich_markup_mode,
+            )
     command = get_command(app)
     command.name = name
     return command

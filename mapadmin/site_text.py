@@ -84,7 +84,10 @@ def _default(field: msgspec.structs.FieldInfo) -> object:
 @cache
 def _docstrings(cls: type[msgspec.Struct]) -> dict[str, str]:
     """The text below each field of a class, which Python itself does not keep."""
-    tree = ast.parse(inspect.getsource(site))
+    try:
+        tree = ast.parse(inspect.getsource(site))
+    except OSError:  # installed without its source: the settings go unexplained
+        return {}
     (body,) = (
         node.body
         for node in tree.body

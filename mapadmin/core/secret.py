@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-import string
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +23,7 @@ _KINDS = ("env", "file", "command", "aws-secret")
 COMMAND_TIMEOUT = 30.0  # seconds; a password manager that waits for a person counts as broken
 
 # No quotes, backslashes or characters that look alike: passwords are read out and typed in.
-_ALPHABET = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
+_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 
 
 class Secret:

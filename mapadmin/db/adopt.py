@@ -138,7 +138,8 @@ class Adopter:
     def _drafted(self, name: str, accounts: tuple[Account, ...], known: Managed | None) -> Draft:
         state = self._tables.accounts[accounts[0]]
         own = Scope(Level.DATABASE, own_pattern(name))
-        by_hand = Scope(Level.DATABASE, f"{name}_%")  # forgotten backslash: still a person
+        # As people write it by hand: without the backslash, or without the underscore.
+        by_hand = {Scope(Level.DATABASE, f"{name}{rest}") for rest in ("_%", "%")}
         grants = dict(state.grants)
         owns = own in grants and self._every <= grants[own]
         if owns:
@@ -148,7 +149,7 @@ class Adopter:
             accounts=accounts,
             state=state,
             known=known,
-            service=known.service if known else not {own, by_hand} & state.grants.keys(),
+            service=known.service if known else not {own, *by_hand} & state.grants.keys(),
             owns=owns,
             grants={scope: held for scope, held in grants.items() if held},
         )

@@ -7,6 +7,7 @@ from mapadmin.db.policy import Wanted
 from mapadmin.db.statements import describe
 
 _NOTHING: Privileges = frozenset()
+_SHOWN = 6  # privileges in a sentence
 
 
 def is_same(wanted: Wanted, state: AccountState) -> bool:
@@ -46,4 +47,10 @@ def differences(
 
 
 def _words(verb: str, privileges: Privileges, scope: Scope, every: Privileges) -> list[str]:
-    return [f"{verb} {describe(privileges, every)} on {scope}"] if privileges else []
+    if not privileges:
+        return []
+    text = describe(privileges, every)
+    names = text.split(", ")
+    if len(names) > _SHOWN:
+        text = f"{', '.join(names[:_SHOWN])} and {len(names) - _SHOWN} more privileges"
+    return [f"{verb} {text} on {scope}"]

@@ -7,7 +7,7 @@ comparison of dictionaries.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 
 import msgspec
@@ -138,7 +138,7 @@ class GrantTables(msgspec.Struct, frozen=True):
 # each other without loss, so that whatever is found on a server can be written into a site file.
 
 _GLOB = re.compile(r"\[(.)\]|(.)", re.DOTALL)
-_SPECIAL = ("*", "?", "[", ".", "(")  # a dot would be read as schema.table
+_SPECIAL = ("*", "?", "[", ".", "(", ")")  # a dot would be read as schema.table
 _STORED = re.compile(r"\\(.)|(.)", re.DOTALL)
 
 
@@ -188,18 +188,30 @@ def pattern_matches(pattern: str, schema: str) -> bool:
 
 
 def _regex(pattern: str) -> str:
-    out = []
+    pieces = [""]
     for escaped, char in _STORED.findall(pattern):
-        if escaped:
-            out.append(re.escape(escaped))
+        if char == "%":
+            pieces.append("")
         else:
-            out.append({"%": ".*", "_": "."}.get(char, re.escape(char)))
-    return "".join(out)
+            pieces[-1] += "." if char == "_" else re.escape(escaped or char)
+    return between_anything(pieces)
+
+
+def between_anything(pieces: Sequence[str]) -> str:
+    """A regular expression of pieces of fixed length with any text between them.
+
+    The groups are atomic (the first place where a piece fits is as good as any other), so that a
+    pattern with many `%` cannot keep a search busy for ever.
+    """
+    if len(pieces) == 1:
+        return pieces[0]
+    first, *middle, last = pieces
+    return first + "".join(f"(?>.*?{piece})" for piece in middle) + f".*{last}"
 
 
 # --- scopes in site files ----------------------------------------------------------------------
 
-_ROUTINE = re.compile(r"(procedure|function|library|package|package body) ([^.]+)\.([^.]+)")
+_ROUTINE = re.compile(r"(procedure|function|library|package body|package) ([^.]+)\.([^.]+)")
 _TABLE = re.compile(r"([^.()\[\]*?]+)\.([^.()\[\]*?]+)(?:\(([^()]+)\))?")
 
 
@@ -217,6 +229,6 @@ def parse_scope(text: str) -> Scope:
         level = Level.COLUMN if table[3] else Level.TABLE
         return Scope(level, table[1], table[2], table[3] or "")
     bare = re.sub(r"\[.\]", "x", text)
-    if not text or any(char in bare for char in ".()["):
+    if not text or any(char in bare for char in ".()[") or text.startswith("proxy for "):
         raise ValueError(f"{text!r} is neither a schema pattern nor schema.table nor *.*")
     return Scope(Level.DATABASE, glob_to_pattern(text))

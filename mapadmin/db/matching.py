@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import msgspec
 
-from mapadmin.db.grants import Flavour
+from mapadmin.db.grants import Flavour, between_anything
 
 _ANY = b"%"
 _LITERAL = re.compile(rb"(?:[^\\%_]|\\.|\\\Z)*", re.DOTALL)
@@ -68,13 +68,14 @@ def _regex(flavour: Flavour, pattern: bytes) -> re.Pattern[bytes]:
     if flavour is Flavour.MYSQL:
         # Its search takes nothing for a `_` that follows a `%`: it only wants something left.
         pattern = _RUN.sub(_in_mysql, pattern)
-    out = []
+    pieces = [""]
     for escaped, char in _TOKEN.findall(pattern):
-        if escaped:
-            out.append(re.escape(escaped))
+        if char == b"%":
+            pieces.append("")
         else:
-            out.append({b"%": b".*", b"_": b"."}.get(char, re.escape(char)))
-    return re.compile(b"".join(out), re.DOTALL)
+            literal = re.escape(escaped or char).decode("latin-1")
+            pieces[-1] += "." if char == b"_" else literal
+    return re.compile(between_anything(pieces).encode("latin-1"), re.DOTALL)
 
 
 def _in_mysql(match: re.Match[bytes]) -> bytes:

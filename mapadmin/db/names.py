@@ -29,7 +29,7 @@ def is_system(name: str) -> bool:
 @lru_cache(maxsize=65536)
 def own_pattern(name: str) -> str:
     r"""The stored pattern of the schemas that a person owns: `alice\_%`."""
-    literal = re.sub(r"([*?\[.(])", r"[\1]", name)
+    literal = re.sub(r"([*?\[.()])", r"[\1]", name)
     return glob_to_pattern(f"{literal}_*")
 
 

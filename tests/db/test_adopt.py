@@ -86,6 +86,12 @@ ENTRIES: list[tuple[str, AccountState, bool, Person]] = [
         Person(own_schemas=False, grants={"ann?*": ["ALL"]}),
     ),
     (
+        "a forgotten underscore",
+        account(Account("ann"), {"ann%": ALL}),
+        False,
+        Person(own_schemas=False, grants={"ann*": ["ALL"]}),
+    ),
+    (
         "elsewhere",
         person("ann", {r"lab\_x": "SELECT", "*": "PROCESS"}),
         False,

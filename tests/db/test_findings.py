@@ -285,7 +285,10 @@ def test_unescaped_underscores_are_one_finding_a_pattern(world: World) -> None:
 
 
 def test_grants_on_nothing(world: World) -> None:
-    world.add(BOB, {r"bob\_%": ALL, "gone": "SELECT", r"old\_%": "SELECT", r"map\_%": "SELECT"})
+    world.add(
+        BOB,
+        {r"bob\_%": ALL, "bob%": ALL, "gone": "SELECT", r"old\_%": "SELECT", r"map\_%": "SELECT"},
+    )
     table = Scope(Level.TABLE, "lost", "t")
     world.change(BOB, grants={**world.accounts[BOB].grants, table: frozenset({"SELECT"})})
     found = [detail for detail in world.details().split("\n") if "no such schema" in detail]

@@ -304,7 +304,7 @@ def imported_and_settled(lab: Lab, seed: int) -> int:
     live_through(lab.server, seed)
     before = held(lab)
     ran = lab.ok("db", "import", "--json")
-    taken = sum(step["action"] == "record" for step in ran.json["steps"])
+    taken: int = sum(step["action"] == "record" for step in ran.json["steps"])
     left = sum(note.count("@") for note in ran.json["notes"] if "left alone" in note)
     assert taken + left > 15, ran.json
     assert "Nothing to do." in lab.ok("db", "apply").err

@@ -118,11 +118,20 @@ def check_end(lab: Lab, before: dict[str, object], folder: Path | None) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("signum", "places"),
+    [
+        pytest.param(signal.SIGKILL, range(2, 60, 5), id="some"),
+        pytest.param(signal.SIGKILL, range(1, 60), id="all", marks=pytest.mark.soak),
+        pytest.param(signal.SIGTERM, range(1, 60), id="all-term", marks=pytest.mark.soak),
+    ],
+)
 @pytest.mark.parametrize("fate", ["--archive", "--drop-schemas"])
-def test_killed_at_every_step(lab: Lab, tmp_path: Path, fate: str, signum: int) -> None:
+def test_killed_at_every_step(
+    lab: Lab, tmp_path: Path, fate: str, signum: int, places: range
+) -> None:
     cut = 0
-    for number in range(1, 60):
+    for number in places:
         before = ready(lab)
         folder = tmp_path / f"archives{number}" if fate == "--archive" else None
         options = [fate, str(folder)] if folder else [fate]
@@ -136,10 +145,11 @@ def test_killed_at_every_step(lab: Lab, tmp_path: Path, fate: str, signum: int) 
         lab.ok(*command)
         check_end(lab, before, folder)
     print(f"remove-user {fate} cut short by signal {signum} at {cut} events")
-    assert cut > 8
+    assert cut > 8 // places.step
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.soak
 def test_killed_at_any_moment_of_an_archive(lab: Lab, tmp_path: Path) -> None:
     """Also again and again: a run that comes through finishes what all before it began."""
     seed = random.Random(lab.server.flavour)

@@ -91,6 +91,8 @@ def _show(report: Report, found: Reconciliation, findings: Sequence[AuditFinding
         columns = [Column("account", str)]
         report.print_table(found.leavers, columns, "Managed, but no longer in people.toml:")
         report.say("`mapadmin db apply --prune` removes them.")
+    for note in found.plan.notes:
+        report.say(f"Note: {note}")
     if findings:
         report.print_table(findings, _finding_columns(), "Findings:")
         for rule in dict.fromkeys(finding.id for finding in findings):

@@ -91,7 +91,8 @@ def dangling(facts: Facts) -> Iterator[AuditFinding]:
 
 
 def _is_own(account: Account, scope: Scope) -> bool:
-    return scope.level is Level.DATABASE and meant(scope.schema) == own_pattern(account.user)
+    own = own_pattern(account.user)
+    return scope.level is Level.DATABASE and meant(scope.schema) in (own, own.replace(r"\_%", "%"))
 
 
 def _exists(facts: Facts, scope: Scope) -> bool:
