@@ -131,7 +131,7 @@ class Report:
 
         counts = {state: outcome.states.count(state) for state in StepState}
         if outcome.ok:
-            self.say(f"Done: {_count(counts[StepState.DONE], 'step')}.")
+            self.say(f"Done: {count(counts[StepState.DONE], 'step')}.")
             return
         self._steps(outcome)
         stopped = [
@@ -139,7 +139,7 @@ class Report:
             for state in (StepState.FAILED, StepState.INTERRUPTED, StepState.UNKNOWN)
             if counts[state]
         ]
-        done = f"{_count(counts[StepState.DONE], 'step')} done"
+        done = f"{count(counts[StepState.DONE], 'step')} done"
         rest = f"{counts[StepState.NOT_STARTED]} not started"
         self.say(f"Stopped: {', '.join((done, *stopped, rest))}.")
         self.say("Run the same command again to finish the work.")
@@ -377,5 +377,6 @@ def human_seconds(seconds: float | None) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """`1 step`, `2 steps`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

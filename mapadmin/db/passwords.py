@@ -11,7 +11,7 @@ import msgspec
 
 from mapadmin.core.errors import UsageError
 from mapadmin.core.files import write_new
-from mapadmin.core.report import Report
+from mapadmin.core.report import Report, count
 from mapadmin.core.secret import Secret
 from mapadmin.db.grants import Account
 from mapadmin.site import DatabaseSettings, Tls
@@ -55,7 +55,7 @@ class Handover(msgspec.Struct, frozen=True):
         if self.password_file is not None:
             lines = [f"{account}\t{secret.reveal()}\n" for account, secret in passwords.items()]
             write_new(self.password_file, "".join(lines))
-            Report().say(f"Passwords of {len(lines)} accounts (mode 0600): {self.password_file}")
+            Report().say(f"{count(len(lines), 'password')} (mode 0600): {self.password_file}")
         elif self.dj_config is None and not self.given:
             for account, secret in passwords.items():
                 Report().text(f"Password of {account} (shown once): {secret.reveal()}")

@@ -76,7 +76,7 @@ def test_apply_killed_again_and_again_gets_there(lab: Lab) -> None:
     """SIGKILL after a growing delay until a run comes through; nothing is lost or doubled."""
     lab.write_people(PEOPLE)
     kills = 0
-    delay = 0.25
+    delay = 0.1
     while True:
         process = lab.start("db", "apply")
         try:
@@ -87,9 +87,9 @@ def test_apply_killed_again_and_again_gets_there(lab: Lab) -> None:
             process.kill()
             process.communicate()
             kills += 1
-        delay += 0.04
+        delay += 0.03
     print(f"apply killed {kills} times before it came through")
-    assert kills > 3
+    assert kills > 1
     assert converged(lab)
     states = lab.server.sql("SELECT state, COUNT(*) FROM mapadmin.account GROUP BY state")
     assert states == (("managed", 13),)

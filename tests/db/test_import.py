@@ -293,6 +293,22 @@ def test_an_account_that_was_never_finished(lab: Lab) -> None:
     assert "its creation was cut short" in lab.ok("db", "import", "bob").err
 
 
+def test_what_a_kill_left_is_finished(lab: Lab) -> None:
+    """The files come first: an account that is marked and in no file would be one that left."""
+    ordinary(lab)
+    actions = [step["action"] for step in lab.ok("db", "import", "--json").json["steps"]]
+    assert actions == sorted(actions, key=ORDER.index)
+    lab.server.sql("DROP DATABASE mapadmin")  # killed before the accounts were remembered
+    before = lab.people(), (lab.folder / "mapadmin.toml").read_text()
+    again = lab.ok("db", "import", "--json").json["steps"]
+    assert {step["action"] for step in again} == {"create schema", "record"}
+    assert (lab.people(), (lab.folder / "mapadmin.toml").read_text()) == before
+    assert settled(lab)
+
+
+ORDER = ["create schema", "write mapadmin.toml", "write people.toml", "record"]
+
+
 # --- histories ---------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import typer
 
 from mapadmin.admin import Admin
 from mapadmin.core.errors import ExitCode
-from mapadmin.core.report import Column, Report
+from mapadmin.core.report import Column, Report, count
 from mapadmin.db.commands._app import app
 from mapadmin.db.commands.converge import survey
 from mapadmin.db.database import Database, open_database
@@ -131,8 +131,7 @@ def _summary(
         words = ["No people.toml to compare with"]
     if not findings:
         words.append("no findings")
-    elif not counted:
-        words.append(f"{len(findings)} findings, none of them {severity} or worse")
     else:
-        words.append(f"{len(findings)} findings, {len(counted)} of them {severity} or worse")
+        words.append(count(len(findings), "finding"))
+        words.append(f"{len(counted) or 'none'} of them {severity} or worse")
     return f"{', '.join(words)}. ({looked})"
