@@ -45,7 +45,9 @@ class Adoption(msgspec.Struct):
         if everybody := [*self.people.values(), *self.services.values()]:
             roles = Counter(person.role or "no role" for person in everybody)
             shares = ", ".join(f"{role}: {count}" for role, count in roles.most_common())
-            out.append(f"{len(self.people)} people and {len(self.services)} services ({shares})")
+            people = f"{len(self.people)} {'person' if len(self.people) == 1 else 'people'}"
+            services = f"{len(self.services)} service{'s' if len(self.services) != 1 else ''}"
+            out.append(f"{people} and {services} ({shares})")
         for account in self.as_written:
             out.append(f"{account} is not as people.toml says: `apply` will change it")
         by_reason: dict[str, list[str]] = {}

@@ -75,13 +75,11 @@ class Contents(msgspec.Struct, frozen=True):
         return {"tables": len(self.tables), **named}
 
 
-def read_contents(
-    server: Server, schema: str, *, as_name: str = "", between: Callable[[], None] | None = None
-) -> Contents:
+def read_contents(server: Server, schema: str, *, as_name: str = "") -> Contents:
     """A schema as it is now. Reads all its rows, which takes as long as they are many.
 
-    `as_name`: where the text of a definition names the schema, this name is put instead.
-    `between` is called before each table. Raises MapadminError.
+    `as_name`: where the text of a definition names the schema, this name is put instead. Raises
+    MapadminError.
     """
 
     def named(value: object) -> str | None:
@@ -95,11 +93,7 @@ def read_contents(
         raise MapadminError(f"There is no schema {schema} (any more).")
     objects = {kind: rows_of(server, sql, schema) for kind, sql in _OBJECTS.items()}
     with server.patient():
-        tables = {}
-        for name in _tables(server, schema):
-            if between is not None:
-                between()
-            tables[name] = _table(server, schema, name, named)
+        tables = {name: _table(server, schema, name, named) for name in _tables(server, schema)}
     return Contents(
         charset=str(about[0][0]),
         collation=str(about[0][1]),

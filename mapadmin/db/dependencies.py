@@ -74,5 +74,5 @@ def views_reading(server: Server, schemas: Collection[str]) -> list[tuple[str, s
         (f"{place}.{name}", schema)
         for place, name, definition in sorted(server.query(_VIEWS))
         for schema in sorted(schemas)
-        if place not in schemas and f"`{schema.replace('`', '``')}`." in definition
+        if place not in schemas and f"`{schema.replace('`', '``')}`." in (definition or "")
     ]

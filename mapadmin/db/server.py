@@ -171,7 +171,7 @@ def connect(settings: DatabaseSettings, password: Secret, folder: Path) -> Serve
             host=settings.host,
             port=settings.port,
             user=settings.user,
-            password=password.reveal(),
+            password=password.reveal().encode(),  # of a text, the driver makes Latin-1
             ssl=context,
             ssl_disabled=context is None,
             charset="utf8mb4",

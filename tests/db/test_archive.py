@@ -28,6 +28,9 @@ from tests.db.leaving import (
 from tests.lab import MAPADMIN, Lab
 from tests.servers import RunningServer
 
+# Long: each case dumps, loads and compares whole schemas.
+pytestmark = pytest.mark.soak
+
 
 def test_an_archive_gives_everything_back(lab: Lab, tmp_path: Path) -> None:
     password = prepare(lab)
@@ -94,29 +97,26 @@ def program(lab: Lab, setting: str, script: str) -> None:
 # --- programs ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("setting", "script", "complaint"),
-    [
-        ("dump_program", 'echo "disk on fire" >&2; exit 3', "exit code 3): disk on fire"),
-        ("dump_program", '"$REAL" "$@" | head -c 900; exit 5', "exit code 5): "),
-        ("dump_program", '"$REAL" "$@" | head -c 900', "not"),
-        ("dump_program", '"$REAL" "$@" | sed "s/first/worse/"', "table named (other content)"),
-        (
-            "dump_program",
-            '"$REAL" "$@" | sed -z "s/,' + r"\n" + "*(2,'second')//" + '"',
-            "(2 rows, then 1)",
-        ),
-        ("dump_program", '"$REAL" "$@" | sed "s/varchar(20)/varchar(21)/"', "other definition"),
-        ("dump_program", "\"$REAL\" \"$@\" | sed 's/DEFINER=.alice.@/DEFINER=`x`@/'", "definers"),
-        ("dump_program", '"$REAL" "$@" | sed "s/SET NEW.note/SET NEW.Note/"', "trigger stamp"),
-        ("dump_program", "kill -KILL $$", "exit code -9"),
-        ("client_program", 'cat > /dev/null; echo "no" >&2; exit 7', "exit code 7): no"),
-        ("client_program", "exit 0", "(gone)"),
-        ("client_program", 'head -c 500 | "$REAL" "$@"', "The dump of alice_plain"),
-        ("client_program", "exec false", "exit code 1): it gave no reason"),
-    ],
-)  # fmt: skip
-def test_a_program_that_fails_or_lies(lab: Lab, setting: str, script: str, complaint: str) -> None:
+_RUN = '"$REAL" "$@"'
+# What is put in the place of which program, and what is complained of then.
+FAULTS = (
+    ("dump_program", 'echo "disk on fire" >&2; exit 3', "exit code 3): disk on fire"),
+    ("dump_program", f"{_RUN} | head -c 900; exit 5", "exit code 5): "),
+    ("dump_program", f"{_RUN} | head -c 900", "not"),
+    ("dump_program", f'{_RUN} | sed "s/first/worse/"', "table named (other content)"),
+    ("dump_program", _RUN + """ | sed -z "s/,\\n*(2,'second')//" """, "(2 rows, then 1)"),
+    ("dump_program", f'{_RUN} | sed "s/varchar(20)/varchar(21)/"', "other definition"),
+    ("dump_program", f"{_RUN} | sed 's/DEFINER=.alice.@/DEFINER=`x`@/'", "definers"),
+    ("dump_program", f'{_RUN} | sed "s/SET NEW.note/SET NEW.Note/"', "trigger stamp"),
+    ("dump_program", "kill -KILL $$", "exit code -9"),
+    ("client_program", 'cat > /dev/null; echo "no" >&2; exit 7', "exit code 7): no"),
+    ("client_program", "exit 0", "(gone)"),
+    ("client_program", f"head -c 500 | {_RUN}", "The dump of alice_plain"),
+    ("client_program", "exec false", "exit code 1): it gave no reason"),
+)
+
+
+def test_a_program_that_fails_or_lies(lab: Lab) -> None:
     password = prepare(lab)
     plain(lab, password)
     with lab.login("alice", password, PLAIN) as alice, alice.cursor() as cursor:
@@ -126,11 +126,28 @@ def test_a_program_that_fails_or_lies(lab: Lab, setting: str, script: str, compl
             "CREATE TRIGGER stamp BEFORE UPDATE ON named FOR EACH ROW SET NEW.note = 'new'"
         )
         alice.commit()
-    program(lab, setting, script)
-    assert complaint in stopped(lab)
-    lab.write_site(
-        dump_program=str(lab.server.programs.dump), client_program=str(lab.server.programs.client)
-    )
+    real = {
+        "dump_program": str(lab.server.programs.dump),
+        "client_program": str(lab.server.programs.client),
+    }
+    for setting, script, complaint in FAULTS:
+        program(lab, setting, script)
+        assert complaint in stopped(lab), script
+        lab.write_site(**real)
+    finished(lab, PLAIN)
+
+
+def test_many_rows(lab: Lab) -> None:
+    """More than one INSERT statement holds, of a table with and of one without FLOAT."""
+    password = prepare(lab)
+    plain(lab, password)
+    with lab.login("alice", password, PLAIN) as alice, alice.cursor() as cursor:
+        cursor.execute("CREATE TABLE f (id INT PRIMARY KEY, f FLOAT, t TEXT)")
+        cursor.execute("CREATE TABLE d (id INT PRIMARY KEY, d DOUBLE, t TEXT)")
+        rows = [(n, n / 7, f"row {n} ' %" * 12) for n in range(12_000)]
+        cursor.executemany("INSERT INTO f VALUES (%s, %s, %s)", rows)
+        cursor.executemany("INSERT INTO d VALUES (%s, %s, %s)", rows)
+        alice.commit()
     finished(lab, PLAIN)
 
 
@@ -258,9 +275,8 @@ def test_a_blob_that_is_too_large_as_text(lab: Lab) -> None:
     finished(lab, PLAIN)
 
 
+@pytest.mark.parametrize("server", ["mysql"], indirect=True)  # MariaDB here has no binary log
 def test_a_server_that_distrusts_functions(lab: Lab) -> None:
-    if lab.server.flavour == "mariadb":  # has no binary log here, so trusts everybody
-        return
     password = prepare(lab)
     plain(lab, password)
     with lab.login("alice", password, PLAIN) as alice, alice.cursor() as cursor:
@@ -283,9 +299,8 @@ def test_a_broken_view_is_named(lab: Lab) -> None:
     finished(lab, PLAIN)
 
 
+@pytest.mark.parametrize("server", ["mariadb"], indirect=True)  # MySQL has no such tables
 def test_a_table_with_history(lab: Lab) -> None:
-    if lab.server.flavour == "mysql":  # has no such tables
-        return
     plain(lab, prepare(lab))
     lab.server.sql(f"CREATE TABLE {PLAIN}.past (id INT PRIMARY KEY) WITH SYSTEM VERSIONING")
     assert "past is a system-versioned table" in stopped(lab)
