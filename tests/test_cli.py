@@ -155,7 +155,7 @@ USAGE: list[tuple[list[str], str]] = [
     (["journal", "--limit", "x"], "Invalid value for '--limit': 'x' is not a valid int"),
     (["journal", "--limit", "0"], "Invalid value for '--limit': 0 is not in the range"),
     (["journal", "surplus"], "surplus"),
-    (["db", "add-user"], "Missing argument 'NAME'"),
+    (["db", "add-user"], "Missing argument 'name'"),
     (["db", "add-user", "ann"], "Missing option '--role'"),
     (["db", "add-user", "ann", "--role"], "Option '--role' requires an argument"),
     (["db", "add-user", "a", "--role", "r", "--expires", "soon"], "'soon' does not match the form"),
