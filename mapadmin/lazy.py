@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command, get_command_from_info
+from typer.main import get_command, get_group
 
 Commands = Mapping[str, tuple[str, str]]  # name -> module, sentence
 
@@ -24,10 +24,11 @@ class LazyGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         """What help and suggestions need of each command: a name and a sentence."""
         super().__init__(**attributes)
-        self.commands = {
+        stubs = {
             name: TyperCommand(name, help=sentence, short_help=sentence)
             for name, (_, sentence) in self.lazy.items()
         }
+        self.commands = {**stubs, **self.commands}
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order of `lazy`."""
@@ -50,13 +51,8 @@ def lazy_group(commands: Commands) -> type[LazyGroup]:
 def load(module: str, name: str) -> Any:
     """A command from the `app` of its module: one of several in it, or all of it."""
     app = importlib.import_module(module).app
-    for info in app.registered_commands:
-        if info.name == name:
-            return get_command_from_info(
-                info,
-                pretty_exceptions_short=app.pretty_exceptions_short,
-                rich_markup_mode=app.rich_markup_mode,
-            )
+    if any(info.name == name for info in app.registered_commands):
+        return get_group(app).commands[name]
     command = get_command(app)
     command.name = name
     return command
