@@ -100,7 +100,7 @@ class Lab:
             capture_output=True,
             text=True,
             env={**self.environment, **environment},
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert "Traceback" not in done.stderr, done.stderr
