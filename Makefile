@@ -22,10 +22,10 @@ demo: venv ## Start the sandbox and take a tour of it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo
 
 test: servers ## Everything, on real MariaDB and real MySQL
-	@$(PYTEST) -m "not soak"
+	@$(PYTEST) -n 2 --dist loadfile
 
 quick: venv ## Only the tests that need no server
-	@$(PYTEST) -m "not soak" --ignore-glob='*live*' tests/core tests/test_cli.py
+	@$(PYTEST) --ignore-glob='*live*' tests/core tests/test_cli.py
 
 lint: venv ## ruff, mypy --strict, import rules
 	@$(BIN)/ruff format --check .

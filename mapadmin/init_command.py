@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -20,12 +20,10 @@ from mapadmin.options import DryRun, Json
 from mapadmin.site import (
     PEOPLE_FILE,
     SITE_FILE,
-    DatabaseSettings,
     Site,
     SiteFile,
-    SiteSettings,
     Tls,
-    check_site,
+    convert,
     refuse_writable,
 )
 from mapadmin.site_text import people_text, site_text, starter_roles
@@ -83,20 +81,17 @@ def init(
     folder = folder.expanduser().absolute()
     _refuse_existing(folder, from_server=from_server)
     name = name or _name_of(folder)
-    site = _checked(
-        Site(
-            folder,
-            SiteFile(
-                site=SiteSettings(name=name),
-                database=DatabaseSettings(
-                    host=host, port=port, user=user, password=password_ref, tls=tls,
-                    ca=_ca_setting(ca, folder),
-                    project_prefix=project_prefix or name.replace("-", "_"),
-                    ignore_accounts=["root"],
-                ),
-            ),
-            None,
-        )
+    site = _site(
+        folder,
+        {
+            "site": {"name": name},
+            "database": {
+                "host": host, "port": port, "user": user, "password": password_ref,
+                "tls": tls.value, "ca": _ca_setting(ca, folder),
+                "project_prefix": project_prefix or name.replace("-", "_"),
+                "ignore_accounts": ["root"],
+            },
+        },
     )  # fmt: skip
     admin.site = site
     plan = _from_server(admin) if from_server else _empty(site)
@@ -139,14 +134,15 @@ def _ca_setting(ca: Path | None, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
-def _checked(site: Site) -> Site:
+def _site(folder: Path, data: dict[str, Any]) -> Site:
+    """A site that is not written yet. Raises UsageError: its settings are options here."""
+    path = folder / SITE_FILE
     try:
-        check_reference(site.database.password, setting="--password-ref")
-        check_site(site)
+        check_reference(data["database"]["password"], setting="--password-ref")
+        return Site(folder, convert(path, SiteFile, data), None)
     except SettingsError as error:
-        place = f"{site.folder / SITE_FILE}: "
-        raise UsageError(error.message.removeprefix(place), remedy=error.remedy) from None
-    return site
+        message = error.message.removeprefix(f"{path}: ")
+        raise UsageError(message, remedy=error.remedy) from None
 
 
 # --- what is written ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator
 from enum import Enum
@@ -16,7 +17,6 @@ from itertools import pairwise
 
 import msgspec
 
-from mapadmin import site
 from mapadmin.core.templates import render
 from mapadmin.site import DatabaseSettings, SiteFile, SiteSettings
 
@@ -85,7 +85,7 @@ def _default(field: msgspec.structs.FieldInfo) -> object:
 def _docstrings(cls: type[msgspec.Struct]) -> dict[str, str]:
     """The text below each field of a class, which Python itself does not keep."""
     try:
-        tree = ast.parse(inspect.getsource(site))
+        tree = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
     except OSError:  # installed without its source: the settings go unexplained
         return {}
     (body,) = (

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mapadmin.sandbox.server import HOST, Flavour, PrivateServer, Programs, find_programs
+from mapadmin.sandbox.certificates import HOST
+from mapadmin.sandbox.programs import Flavour, Programs, find_programs
+from mapadmin.sandbox.server import PrivateServer
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection

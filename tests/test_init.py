@@ -137,7 +137,8 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.samp
 
 @settings(deadline=None, max_examples=40)
 @given(
-    host=WORDS, user=WORDS, ca=WORDS, port=st.integers(1, 65535), tls=st.sampled_from(Tls),
+    host=WORDS.filter(str.strip), user=WORDS.filter(bool), ca=WORDS,
+    port=st.integers(1, 65535), tls=st.sampled_from(Tls),
     ignored=st.lists(WORDS, max_size=3), limit=st.floats(0, 1),
     roles=st.dictionaries(WORDS, st.dictionaries(WORDS, st.lists(WORDS, max_size=2), max_size=2),
                           max_size=3),

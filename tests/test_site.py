@@ -366,6 +366,7 @@ def open_folder() -> Iterator[Path]:
 # Loads a site as a user who is neither root nor, when root runs the tests, the files' owner.
 AS_NOBODY = """
     import os, sys
+    from pathlib import Path
     from mapadmin import site
     from mapadmin.core.errors import SettingsError
     import tomllib
@@ -373,7 +374,7 @@ AS_NOBODY = """
         os.setgid(65534)
         os.setuid(65534)
     try:
-        folder = site.Path(sys.argv[1]) if sys.argv[2:] else site.find_site(sys.argv[1])
+        folder = Path(sys.argv[1]) if sys.argv[2:] else site.find_site(sys.argv[1])
         print(site.load_site(folder).name)
     except SettingsError as error:
         print(error)

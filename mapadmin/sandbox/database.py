@@ -13,14 +13,14 @@ from mapadmin.core.files import write_atomic
 from mapadmin.core.secret import Secret
 from mapadmin.sandbox.master import make_master
 from mapadmin.sandbox.parts import PartState, PartStatus, Work
-from mapadmin.sandbox.server import PrivateServer, find_programs
+from mapadmin.sandbox.programs import TITLES, find_programs
+from mapadmin.sandbox.server import PrivateServer
 
 if TYPE_CHECKING:
-    from mapadmin.sandbox.server import Process
+    from mapadmin.sandbox.processes import Process
 
 USER = "mapadmin"
 PASSWORD = "database-password"  # noqa: S105  its file in the site's secrets/
-TITLES = {"mysql": "MySQL", "mariadb": "MariaDB"}
 
 # A power cut may lose what was done here last, which makes it faster; being killed loses nothing.
 _OPTIONS = (
@@ -46,13 +46,13 @@ class DatabasePart:
 
     def choose(self, flavour: str | None) -> None:
         """Settle which programs `up` uses. Raises MapadminError when there are none to be had."""
-        if not self.server.exists():
-            self.server = PrivateServer(self.folder, find_programs(flavour), options=_OPTIONS)
-        elif flavour not in (None, self.server.flavour):
+        found = PrivateServer(self.folder).created_flavour()  # once: it may be deleted just now
+        if found is not None and flavour not in (None, found):
             raise UsageError(
-                f"{self.folder} holds a {TITLES[self.server.flavour]} server already.",
+                f"{self.folder} holds a {TITLES[found]} server already.",
                 remedy="Give another DIR, or remove this one: mapadmin sandbox down DIR --delete",
             )
+        self.server = PrivateServer(self.folder, find_programs(found or flavour), options=_OPTIONS)
 
     def up(self, work: Work) -> bool:
         """Make and start the server, and mapadmin's account on it."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pymysql.connections import Connection
     from pymysql.cursors import Cursor
 
-    from mapadmin.sandbox.server import Flavour
+    from mapadmin.sandbox.programs import Flavour
 
 # "Master user account privileges" in the Amazon RDS User Guide. On MySQL its role also has
 # SET_USER_ID (8.0) or SET_ANY_DEFINER (8.4): left out, so that nothing comes to depend on them.

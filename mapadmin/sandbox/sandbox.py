@@ -72,19 +72,20 @@ class Sandbox:
         Raises UsageError for a folder that is somebody else's, or that holds other things.
         """
         self._check_folder()
-        self.database.choose(flavour)
+        self.database.choose(flavour)  # what is refused is refused before a folder is made
         try:
-            return self._up(say)
+            return self._up(say, flavour)
         except MapadminError:
             if self.folder.exists():
                 raise
-            return self._up(say)  # whoever had the lock has deleted it: make a new one
+            return self._up(say, flavour)  # whoever had the lock has deleted it: make a new one
 
-    def _up(self, say: Callable[[str], None]) -> bool:
+    def _up(self, say: Callable[[str], None], flavour: str | None) -> bool:
         self._make_folder()
         with self._locked("up") as lock:
             self._make_folder()  # likewise, and somebody else is already making a new one
             self._remove_doomed()
+            self.database.choose(flavour)  # whoever had the lock may have made, or deleted, one
             changed = self.site.write()
             work = Work(self.site, say, lock)
             for part in self.parts:

@@ -7,41 +7,47 @@ their own. Whatever is killed at whatever moment, the next `create`, `start` or 
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import os
-import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import make_private_folder, sync_folder, write_atomic
 from mapadmin.core.lock import file_lock
+from mapadmin.sandbox.certificates import (
+    AUTHORITY,
+    HOST,
+    SERVER_CERTIFICATE,
+    SERVER_KEY,
+    make_certificates,
+)
+from mapadmin.sandbox.processes import (
+    Process,
+    arguments_of,
+    free_port,
+    is_alive,
+    kill_initializers,
+    own_processes,
+    server_process,
+    started_at,
+    wait_for_end,
+)
+from mapadmin.sandbox.programs import FLAVOURS, TITLES, Flavour, Programs, find_programs
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.x509 import Certificate, KeyUsage, Name, SubjectAlternativeName
     from pymysql.connections import Connection
     from pymysql.cursors import Cursor
 
-Flavour = Literal["mysql", "mariadb"]
-FLAVOURS: tuple[Flavour, ...] = ("mysql", "mariadb")
-HOST = "127.0.0.1"
-
-AUTHORITY = "ca.pem"
-SERVER_CERTIFICATE = "server-cert.pem"
-SERVER_KEY = "server-key.pem"
 SOCKET = "server.sock"
 
 _ACCESS_DENIED = 1045
@@ -55,321 +61,6 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 # Creating takes 1 to 4 seconds; a second command on the same folder waits for the first.
 LOCK_SECONDS = 120.0
-
-# ---------------------------------------------------------------- programs
-
-
-class Programs(msgspec.Struct, frozen=True):
-    """The programs of one flavour; `version` is the server's own word, such as 10.11.19-MariaDB."""
-
-    flavour: Flavour
-    server: Path
-    client: Path
-    dump: Path
-    install_db: Path | None
-    version: str
-
-
-_SERVER_NAMES = {"mysql": ("mysqld",), "mariadb": ("mariadbd", "mysqld")}
-_CLIENT_NAMES = {"mysql": ("mysql",), "mariadb": ("mariadb", "mysql")}
-_DUMP_NAMES = {"mysql": ("mysqldump",), "mariadb": ("mariadb-dump", "mysqldump")}
-_INSTALL_NAMES = ("mariadb-install-db", "mysql_install_db")
-# Older ones miss options that are used here (mysqlx, init-file while initializing, extra-file).
-_OLDEST = {"mysql": (8, 0), "mariadb": (10, 6)}
-_TITLES = {"mysql": "MySQL", "mariadb": "MariaDB"}
-_HOW_TO_GET = {
-    "mysql": "Run `tools/provision mysql` in mapadmin's source tree, or install MySQL 8.0 or newer"
-    " and set MAPADMIN_MYSQL_DIR to the folder of its programs.",
-    "mariadb": "Run `tools/provision mariadb` in mapadmin's source tree, or install MariaDB 10.6 or"
-    " newer (Debian's package is mariadb-server).",
-}
-
-
-def cache_folder() -> Path:
-    """Where downloaded programs are kept; the same rule as in tools/provision."""
-    if own := os.environ.get("MAPADMIN_CACHE"):
-        return Path(own)
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "mapadmin"
-    return Path.home() / ".cache" / "mapadmin"
-
-
-def find_programs(flavour: str | None = None) -> Programs:
-    """The first that fits in MAPADMIN_MYSQL_DIR, the cache folder, PATH and /usr/sbin.
-
-    Without a flavour: MySQL, as on RDS, else MariaDB. The flavour is read from what `--version`
-    prints, because Debian calls MariaDB's programs mysqld and mysqldump as well.
-
-    Raises MapadminError that says what to install.
-    """
-    wanted = [known for known in FLAVOURS if flavour in (None, known)]
-    if not wanted:
-        raise MapadminError(f"There is no flavour {flavour!r}; there are mysql and mariadb.")
-    folders = _program_folders()
-    for known in wanted:
-        for folder in folders:
-            for name in _SERVER_NAMES[known]:
-                if programs := _programs_at(folder / name, known, folders):
-                    return programs
-    title = " or ".join(_TITLES[known] for known in wanted)
-    raise MapadminError(
-        f"No {title} server was found on this machine (looked in {', '.join(map(str, folders))}).",
-        remedy=_HOW_TO_GET[wanted[0]],
-    )
-
-
-def _program_folders() -> list[Path]:
-    """Where to look, in this order, each once."""
-    folders = [
-        os.environ.get("MAPADMIN_MYSQL_DIR", ""),
-        str(cache_folder() / "mysql" / "bin"),
-        *os.environ.get("PATH", "").split(os.pathsep),
-        # Debian's place for servers, which is not on the PATH of an ordinary user.
-        "/usr/local/sbin",
-        "/usr/sbin",
-    ]
-    return [Path(folder) for folder in dict.fromkeys(folders) if folder]
-
-
-def _programs_at(server: Path, flavour: Flavour, folders: list[Path]) -> Programs | None:
-    """The whole set that belongs to this server, or None when it is another flavour or too old."""
-    version = _version_of(server, flavour)
-    if version is None:
-        return None
-    number = re.match(r"(\d+)\.(\d+)", version)
-    if number is None or (int(number[1]), int(number[2])) < _OLDEST[flavour]:
-        return None
-    near = [server.parent, server.parent.parent / "bin", *folders]
-    client = _first(_CLIENT_NAMES[flavour], near, flavour)
-    dump = _first(_DUMP_NAMES[flavour], near, flavour)
-    if client is None or dump is None:
-        return None
-    if flavour == "mysql":  # its server initializes a data directory by itself
-        return Programs(flavour, server, client, dump, None, version)
-    for path in (folder / name for folder in near for name in _INSTALL_NAMES):
-        if _is_program(path):
-            return Programs(flavour, server, client, dump, path, version)
-    return None
-
-
-def _first(names: Sequence[str], folders: Sequence[Path], flavour: Flavour) -> Path | None:
-    paths = (folder / name for folder in folders for name in names)
-    return next((path for path in paths if _version_of(path, flavour) is not None), None)
-
-
-def _is_program(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)
-
-
-def _version_of(program: Path, flavour: Flavour) -> str | None:
-    """What the program says its version is, or None if it is not there or of another flavour."""
-    if not _is_program(program):
-        return None
-    try:
-        answer = subprocess.run(
-            [program, "--no-defaults", "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    if ("MariaDB" in answer) != (flavour == "mariadb"):
-        return None
-    version = re.search(r"(?:Distrib|Ver|from) (\d[^\s,]*)", answer)
-    return version[1] if version else None
-
-
-# ---------------------------------------------------------------- certificates
-
-
-def make_certificates(folder: Path) -> None:
-    """Write ca.pem, server-cert.pem and server-key.pem (0600) for 127.0.0.1, ::1 and localhost.
-
-    The authority's own key is thrown away: nobody can make another certificate that clients of this
-    one would trust. Valid for ten years from yesterday (clocks differ).
-    """
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    server_key = ec.generate_private_key(ec.SECP256R1())
-    names = x509.SubjectAlternativeName(
-        [
-            x509.DNSName("localhost"),
-            x509.IPAddress(ipaddress.ip_address(HOST)),
-            x509.IPAddress(ipaddress.ip_address("::1")),
-        ]
-    )
-    authority = _certificate(authority_key, authority_key, names=None)
-    certificate = _certificate(server_key, authority_key, names=names)
-    key = server_key.private_bytes(
-        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
-    ).decode()
-    write_atomic(folder / SERVER_KEY, key, mode=0o600)
-    write_atomic(folder / SERVER_CERTIFICATE, certificate.public_bytes(Encoding.PEM).decode())
-    write_atomic(folder / AUTHORITY, authority.public_bytes(Encoding.PEM).decode())
-
-
-def _certificate(
-    key: EllipticCurvePrivateKey,
-    signer: EllipticCurvePrivateKey,
-    *,
-    names: SubjectAlternativeName | None,
-) -> Certificate:
-    """A server's certificate for these names, or with no names the authority's own."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-
-    is_authority = names is None
-    issuer = _subject("authority")
-    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-    # The key identifiers and usages are what Python's strict verification (3.13) insists on.
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(issuer if is_authority else _subject("server"))
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(yesterday)
-        .not_valid_after(yesterday + datetime.timedelta(days=3650))
-        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-        .add_extension(_key_usage(is_authority), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
-        )
-    )
-    if names is not None:
-        builder = builder.add_extension(names, critical=False)
-    return builder.sign(signer, hashes.SHA256())
-
-
-def _subject(part: str) -> Name:
-    from cryptography import x509
-
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"mapadmin sandbox {part}")])
-
-
-def _key_usage(is_authority: bool) -> KeyUsage:
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not is_authority,
-        key_cert_sign=is_authority,
-        crl_sign=is_authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-# ---------------------------------------------------------------- processes
-
-
-class Process(msgspec.Struct, frozen=True):
-    """A server process that was seen running."""
-
-    pid: int
-    started: int  # in kernel ticks since boot: tells it from a later process with its pid
-    port: int
-    stopping: bool = False  # `stop` has begun: it may still answer, but not for long
-
-
-def _started(pid: int) -> int | None:
-    """When a process started, in kernel ticks since boot; None if it has ended."""
-    process = Path(f"/proc/{pid}")
-    try:
-        text = process.joinpath("stat").read_text(errors="replace")
-        # pid (name) state ppid ...: the name may hold anything, parentheses and spaces included.
-        fields = text.rpartition(")")[2].split()
-        # A zombie has ended, unless it is only the first of several threads that has: then the
-        # others still hold the data directory.
-        if fields[0] in "ZX" and len(list(process.joinpath("task").iterdir())) <= 1:
-            return None
-    except OSError:
-        return None
-    return int(fields[19])
-
-
-def _own_processes() -> Iterator[tuple[int, list[str]]]:
-    """The pid and command line of each process of this user."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (arguments := _arguments(int(entry.name))):
-            yield int(entry.name), arguments
-
-
-def _arguments(pid: int) -> list[str]:
-    """A process's command line; empty if it is another user's, has ended, or is of the kernel."""
-    process = Path(f"/proc/{pid}")
-    try:
-        if process.stat().st_uid != os.geteuid():
-            return []
-        return process.joinpath("cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return []
-
-
-def _server_process(pid: int, data: Path, arguments: list[str]) -> Process | None:
-    """The process, if its command line says that it serves this data directory."""
-    ports = [part for part in arguments if re.fullmatch(r"--port=\d+", part)]
-    started = _started(pid)
-    if started is None or f"--datadir={data}" not in arguments or not ports:
-        return None
-    return Process(pid, started, int(ports[-1].removeprefix("--port=")))
-
-
-def _kill_initializers(data: Path) -> None:
-    """End what still fills an unfinished data directory after its `create` was killed.
-
-    MySQL's server, once its files are gone, would neither end nor stop using the processor.
-    """
-    for pid, arguments in _own_processes():
-        if f"--datadir={data}" in arguments:
-            process = Process(pid, _started(pid) or 0, port=0)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            _wait_for_end(process, 10.0)
-
-
-def _is_alive(process: Process) -> bool:
-    if _started(process.pid) == process.started:
-        return True
-    # If it was our child, it stays behind as a zombie until its exit status is collected.
-    with suppress(ChildProcessError):
-        os.waitpid(process.pid, os.WNOHANG)
-    return False
-
-
-def _wait_for_end(process: Process, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while _is_alive(process):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def _free_port(preferred: int | None) -> int:
-    """A loopback port that nobody listens on: the preferred one, if it is still free."""
-    for port in (preferred, 0):
-        if port is None:
-            continue
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, suppress(OSError):
-            # As the server does: closed connections of the last run do not make a port taken.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
-            return int(probe.getsockname()[1])
-    raise MapadminError(f"There is no free port on {HOST}.")
-
-
-# ---------------------------------------------------------------- the server
 
 
 class _EndedError(MapadminError):
@@ -403,13 +94,13 @@ class PrivateServer:
     def programs(self) -> Programs:
         """The programs given, else those of the flavour in the folder, else what is found."""
         if self._programs is None:
-            self._programs = find_programs(self._created_flavour())
+            self._programs = find_programs(self.created_flavour())
         return self._programs
 
     @property
     def flavour(self) -> Flavour:
         """mysql or mariadb."""
-        return self._created_flavour() or self.programs.flavour
+        return self.created_flavour() or self.programs.flavour
 
     @property
     def host(self) -> str:
@@ -445,7 +136,7 @@ class PrivateServer:
 
     def exists(self) -> bool:
         """Has `create` finished here once?"""
-        return self._created_flavour() is not None
+        return self.created_flavour() is not None
 
     def running(self) -> bool:
         """Is there a process? It may still be starting."""
@@ -460,11 +151,11 @@ class PrivateServer:
             return None
         data = self._data()
         if remembered := self._remembered():
-            process = _server_process(remembered.pid, data, _arguments(remembered.pid))
+            process = server_process(remembered.pid, data, arguments_of(remembered.pid))
             if process is not None and process.started == remembered.started:
                 return msgspec.structs.replace(process, stopping=remembered.stopping)
         # Whoever started it may have been killed before writing that down.
-        found = (_server_process(pid, data, arguments) for pid, arguments in _own_processes())
+        found = (server_process(pid, data, arguments) for pid, arguments in own_processes())
         return next((process for process in found if process is not None), None)
 
     # What can be done
@@ -499,7 +190,7 @@ class PrivateServer:
             preferred = self._last_port()
             for _ in range(3):
                 try:
-                    self._start(_free_port(preferred), seconds)
+                    self._start(free_port(preferred), seconds)
                 except _PortTakenError:
                     preferred = None
                 else:
@@ -553,7 +244,7 @@ class PrivateServer:
 
     # Creating
 
-    def _created_flavour(self) -> Flavour | None:
+    def created_flavour(self) -> Flavour | None:
         self._require_own()
         for flavour in FLAVOURS:
             if (self.folder / f"{flavour}-data").is_dir():
@@ -579,8 +270,8 @@ class PrivateServer:
             raise MapadminError(f"There is no database server in {self.folder}.")
         if self.programs.flavour != self.flavour:
             raise MapadminError(
-                f"{self.folder} holds a {_TITLES[self.flavour]} server,"
-                f" not a {_TITLES[self.programs.flavour]} one.",
+                f"{self.folder} holds a {TITLES[self.flavour]} server,"
+                f" not a {TITLES[self.programs.flavour]} one.",
                 remedy="Use another folder, or remove this one.",
             )
 
@@ -613,7 +304,7 @@ class PrivateServer:
     def _remove_leftovers(self) -> None:
         """What was being made or removed when its command was killed. Only under the lock."""
         for leftover in self.folder.glob("*.new-*"):
-            _kill_initializers(leftover)
+            kill_initializers(leftover)
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _initialize(self, data: Path) -> None:
@@ -647,7 +338,7 @@ class PrivateServer:
                 )
         if result.returncode != 0:
             raise MapadminError(
-                f"Could not make a {_TITLES[self.flavour]} data directory in {self.folder}:"
+                f"Could not make a {TITLES[self.flavour]} data directory in {self.folder}:"
                 f" {Path(command[0]).name} ended with {result.returncode}.{self._log_end(start)}"
             )
 
@@ -713,7 +404,7 @@ class PrivateServer:
             setsigdef=(signal.SIGINT, signal.SIGPIPE, signal.SIGHUP),
         )
         # Our child: until we collect it, it is there, at least as a zombie with no start time.
-        return Process(pid, _started(pid) or 0, port)
+        return Process(pid, started_at(pid) or 0, port)
 
     def server_options(self, port: int) -> list[str]:
         """The server's whole command line after its name, for this port."""
@@ -745,7 +436,7 @@ class PrivateServer:
 
         deadline = time.monotonic() + seconds
         while True:
-            alive = _is_alive(process)  # asked first: one that ended since then had its chance
+            alive = is_alive(process)  # asked first: one that ended since then had its chance
             try:
                 self._connect(process.port).close()
             except OperationalError as error:
@@ -776,10 +467,10 @@ class PrivateServer:
     def _end(self, process: Process, seconds: float) -> None:
         """Have this very process end. Raises MapadminError if even SIGKILL does not help."""
         for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
-            if _is_alive(process):
+            if is_alive(process):
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, number)
-            if _wait_for_end(process, patience):
+            if wait_for_end(process, patience):
                 return
         raise MapadminError(f"The database server in {self.folder} ({process.pid}) does not end.")
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mapadmin.core import templates
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.secret import Secret, generate_password
@@ -35,7 +36,10 @@ class SiteFolder:
         make_private_folder(self.folder / SECRETS)
         missing = [name for name in (PEOPLE_FILE, SITE_FILE) if not (self.folder / name).is_file()]
         for name in missing:
-            write_atomic(self.folder / name, (_templates() / name).read_text(encoding="utf-8"))
+            write_atomic(
+                self.folder / name,
+                (templates.folder() / "sandbox" / name).read_text(encoding="utf-8"),
+            )
         return bool(missing)
 
     def secret(self, name: str) -> Secret:
@@ -63,13 +67,6 @@ class SiteFolder:
         table.update(changed)
         write_atomic(path, document.as_string())
         return True
-
-
-def _templates() -> Path:
-    """The templates' folder: inside an installed package, beside it in a source tree."""
-    package = Path(__file__).parent.parent
-    inside = package / "templates" / "sandbox"
-    return inside if inside.is_dir() else package.parent / "templates" / "sandbox"
 
 
 def _load(path: Path) -> TOMLDocument:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mapadmin.sandbox.server import find_programs
+from mapadmin.sandbox.programs import find_programs
 from tests.lab import Ran
 from tests.sandbox.box import PEOPLE, Box
 

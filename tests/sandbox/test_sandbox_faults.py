@@ -62,6 +62,7 @@ def test_killed_while_it_deletes(mariadb_box: Box) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_killed_at_random_moments(fresh: Box) -> None:
     counted = 0
     deadline = time.monotonic() + 600

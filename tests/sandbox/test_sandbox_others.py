@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mapadmin.sandbox.server import find_programs
+from mapadmin.sandbox.programs import find_programs
 from tests.sandbox.box import Box, assert_nothing_runs, box, kill_up_at_line
 
 NOBODY = 65534

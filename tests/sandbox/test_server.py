@@ -21,20 +21,17 @@ import pytest
 from pymysql.err import OperationalError
 
 from mapadmin.core.errors import MapadminError
-from mapadmin.sandbox.server import (
-    FLAVOURS,
-    Flavour,
-    PrivateServer,
-    find_programs,
-    make_certificates,
-)
+from mapadmin.sandbox.certificates import make_certificates
+from mapadmin.sandbox.programs import FLAVOURS, Flavour, find_programs
+from mapadmin.sandbox.server import PrivateServer
 from tests.servers import FAST
 
 # What a person's shell would run, one step at a time, in a process that can be killed.
 SCRIPT = """
 import sys
 from pathlib import Path
-from mapadmin.sandbox.server import PrivateServer, find_programs
+from mapadmin.sandbox.programs import find_programs
+from mapadmin.sandbox.server import PrivateServer
 folder, flavour, *steps = sys.argv[1:]
 server = PrivateServer(Path(folder), find_programs(flavour))
 for step in steps:

@@ -1,0 +1,34 @@
+"""mapadmin.toml, whole. Each subsystem's section is a module beside this one and a line below."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from mapadmin.site.base import RefusedError, Settings
+from mapadmin.site.database import DatabaseSettings
+
+
+class SiteSettings(Settings, frozen=True, kw_only=True):
+    """[site]"""
+
+    name: str
+    """What this site is called: in the journal, in locks, in messages."""
+    state: str = ""
+    """Folder of the journal and other state; default: $XDG_STATE_HOME/mapadmin/<name>."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", self.name):
+            raise RefusedError(
+                "name", f"{self.name!r} must be 1 to 32 lower-case letters, digits, - or _"
+            )
+
+
+class SiteFile(Settings, frozen=True, kw_only=True):
+    """mapadmin.toml"""
+
+    site: SiteSettings
+    database: DatabaseSettings | None = None
+    roles: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
+    """Role -> schema pattern -> privileges (or ["ALL"])."""
