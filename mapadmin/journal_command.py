@@ -12,7 +12,8 @@ import typer
 from mapadmin.admin import Admin
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.journal import Entry, read_entries
-from mapadmin.core.report import Column, Report
+from mapadmin.core.report import Report
+from mapadmin.core.tables import Column
 from mapadmin.options import Json
 
 app = typer.Typer(rich_markup_mode=None, help="Who changed what, when.")

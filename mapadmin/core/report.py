@@ -1,4 +1,4 @@
-"""Everything that mapadmin prints: data to stdout, all else to stderr. The only user of rich.
+"""Everything that mapadmin prints: data to stdout, all else to stderr.
 
 Each command prints the same rows as a table or, with `--json`, as JSON. On a terminal a table fits
 its width; in a pipe it is plain text, one row a line, never cut.
@@ -6,20 +6,19 @@ its width; in a pipe it is plain text, one row a line, never cut.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, NoReturn
-
-import msgspec
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UsageError
+from mapadmin.core.progress import Progress
+from mapadmin.core.tables import Column, make_console, make_table, plain_table
+from mapadmin.core.text import count, one_line, printable, to_plain
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from mapadmin.core.checks import CheckResult
     from mapadmin.core.plan import Outcome, Plan
@@ -34,18 +33,7 @@ _STEP_STYLE = {
     "not started": "dim",
     "planned": "",
 }
-_LEAST_FIT = 24  # columns that a Column with `fit` has at the least
 SHOWN_STEPS = 40  # of a long plan on a terminal; --json and pipes have them all
-
-
-class Column(msgspec.Struct, frozen=True):
-    """One column of a table: its header and what it shows of a row."""
-
-    header: str
-    value: Callable[[Any], object]
-    right: bool = False
-    style: Callable[[Any], str] | None = None
-    fit: bool = False  # on a terminal, cut to the width that the other columns leave
 
 
 class Report:
@@ -72,6 +60,28 @@ class Report:
         text = json.dumps(to_plain(data), indent=2, ensure_ascii=False)
         # A lone surrogate (a file name that is not UTF-8) becomes `\udc..`, as JSON writes it.
         sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+    def stream(self, rows: Iterable[Any], line: Callable[[Any], str]) -> int:
+        """Records as they come, for answers that may be long: a line each; how many there were.
+
+        With `as_json` a JSON document on a line for each ("JSON lines").
+        """
+        import json
+
+        number = 0
+        for row in rows:
+            number += 1
+            text = (
+                json.dumps(to_plain(row), ensure_ascii=False) if self.as_json
+                else one_line(line(row))
+            )  # fmt: skip
+            sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+        sys.stdout.flush()
+        return number
+
+    def progress(self, doing: str, *, total: int | None = None, unit: str = "") -> Progress:
+        """How far long work has come, on stderr: a bar on a terminal, else a line now and then."""
+        return Progress(doing, total=total, unit=unit)
 
     def print_table(self, rows: Sequence[Any], columns: Sequence[Column], title: str = "") -> None:
         """A table on stdout whatever the mode; `rows` is for whole answers."""
@@ -234,106 +244,6 @@ def _watch_live(
             time.sleep(seconds)
 
 
-def make_console(file: IO[str]) -> Console:
-    """A terminal that honours NO_COLOR, and takes brackets and colons for what they are."""
-    from rich.console import Console
-
-    return Console(
-        file=file, no_color=bool(os.environ.get("NO_COLOR")), highlight=False, markup=False,
-        emoji=False, soft_wrap=False, force_terminal=True,
-    )  # fmt: skip
-
-
-def plain_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> str:
-    """Rows as text in columns, one row a line and never cut, so that `awk` and `cut` work.
-
-    Not by rich, which takes a second for a thousand rows.
-    """
-    lines = [[column.header for column in columns]]
-    lines += [[one_line(cell(column.value(row))) for column in columns] for row in rows]
-    widths = [max(map(_width, texts)) for texts in zip(*lines, strict=True)]
-    out = [title] if title else []
-    for line in lines:
-        padded = [
-            f"{blank}{text}" if column.right else f"{text}{blank}"
-            for column, text, width in zip(columns, line, widths, strict=True)
-            for blank in (" " * (width - _width(text)),)
-        ]
-        out.append("  ".join(padded).rstrip())
-    return "\n".join(out) + "\n"
-
-
-def _width(text: str) -> int:
-    """How many columns a text takes: East Asian characters take two."""
-    if text.isascii():
-        return len(text)
-    from unicodedata import combining, east_asian_width
-
-    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
-
-
-def make_table(rows: Sequence[Any], columns: Sequence[Column], title: str) -> Table:
-    """Rows as a rich table, for a terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False,
-        padding=(0, 1), header_style="bold", collapse_padding=True,
-    )  # fmt: skip
-    for column in columns:
-        table.add_column(
-            column.header, justify="right" if column.right else "left",
-            overflow="ellipsis" if column.fit else "fold",
-            no_wrap=column.fit, ratio=1 if column.fit else None,
-            width=_LEAST_FIT if column.fit else None,
-        )  # fmt: skip
-    table.expand = any(column.fit for column in columns)
-    for row in rows:
-        cells = []
-        for column in columns:
-            style = column.style(row) if column.style else ""
-            cells.append(Text(one_line(cell(column.value(row))), style=style))
-        table.add_row(*cells)
-    return table
-
-
-def cell(value: object) -> str:
-    """What a value looks like in a table."""
-    if value is None or value == "":
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, set | frozenset):
-        value = sorted(str(item) for item in value)
-    if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value) or "-"
-    return str(value)
-
-
-def printable(text: str) -> str:
-    """Control characters of hostile names as escapes: they must not drive the terminal."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
-
-
-def one_line(text: str) -> str:
-    """Printable, and a newline in a hostile name does not begin a row of its own."""
-    return printable(text).replace("\n", "\\n")
-
-
-def to_plain(data: object) -> Any:
-    """Dataclasses, sets, dates and the like as JSON's types; a Secret gives its stars.
-
-    Sets and dictionaries are sorted: the same answer is the same text each time.
-    """
-    import msgspec
-
-    return msgspec.to_builtins(data, enc_hook=str, str_keys=True, order="deterministic")
-
-
 def plan_document(outcome: Outcome, result: str) -> dict[str, object]:
     """The one JSON shape of every changing command."""
     pairs = zip(outcome.plan.steps, outcome.states, strict=True)
@@ -349,34 +259,3 @@ def plan_document(outcome: Outcome, result: str) -> dict[str, object]:
             for step, state in pairs
         ],
     }  # fmt: skip
-
-
-def human_bytes(count: float | None) -> str:
-    """1536 as "1.5 KiB"; None as "-"."""
-    if count is None:
-        return "-"
-    sign, count = ("-" if count < 0 else ""), abs(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1023.95 or unit == "TiB":  # beyond it, one digit would show as 1024.0
-            return f"{sign}{count:.0f} {unit}" if unit == "B" else f"{sign}{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError("unreachable")
-
-
-def human_seconds(seconds: float | None) -> str:
-    """3725 as "1 h 2 min"; None as "-"."""
-    if seconds is None:
-        return "-"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

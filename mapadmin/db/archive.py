@@ -18,7 +18,8 @@ from mapadmin.core.errors import MapadminError, UsageError
 from mapadmin.core.files import make_private_folder, sync_folder
 from mapadmin.core.identity import whoami
 from mapadmin.core.plan import Kind, Step
-from mapadmin.core.report import Report, human_bytes
+from mapadmin.core.report import Report
+from mapadmin.core.text import human_bytes
 from mapadmin.db.contents import Contents, differences, read_contents
 from mapadmin.db.dumping import Dumping
 from mapadmin.db.manifest import Archived, Folder, TableFacts, sha256

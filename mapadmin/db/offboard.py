@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mapadmin.core.plan import Plan, Step
-from mapadmin.core.report import human_bytes
+from mapadmin.core.text import human_bytes
 from mapadmin.db.archive import ArchiveSchema, DropArchived, drops
 from mapadmin.db.database import EditPeople
 from mapadmin.db.dependencies import ForeignKey, drop_order

@@ -11,8 +11,9 @@ import msgspec
 
 from mapadmin.core.errors import UsageError
 from mapadmin.core.files import write_new
-from mapadmin.core.report import Report, count
+from mapadmin.core.report import Report
 from mapadmin.core.secret import Secret
+from mapadmin.core.text import count
 from mapadmin.db.grants import Account
 from mapadmin.site import DatabaseSettings, Tls
 

@@ -9,7 +9,7 @@ from datetime import date
 import msgspec
 
 from mapadmin.core.checks import Finding, fail, ok, warn
-from mapadmin.core.report import human_seconds
+from mapadmin.core.text import human_seconds
 from mapadmin.db.grants import GRANT_OPTION, Flavour, Grants, Level, Privileges, Scope
 from mapadmin.db.patterns import contains
 

@@ -13,7 +13,9 @@ from typing import Annotated
 import typer
 
 from mapadmin.core.errors import ExitCode
-from mapadmin.core.report import Column, Report, human_bytes
+from mapadmin.core.report import Report
+from mapadmin.core.tables import Column
+from mapadmin.core.text import human_bytes
 from mapadmin.options import Json
 from mapadmin.sandbox.sandbox import Sandbox, SandboxStatus, default_folder
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from mapadmin.core.checks import Check, fail, ok, run_checks, warn
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.plan import Outcome, Plan, Step, StepState
-from mapadmin.core.report import Column, Report
+from mapadmin.core.report import Report
+from mapadmin.core.tables import Column
 
 
 @dataclass(frozen=True)

@@ -18,20 +18,10 @@ from hypothesis import strategies as st
 from mapadmin.core.checks import CheckResult, State
 from mapadmin.core.errors import Interrupted, MapadminError
 from mapadmin.core.plan import Outcome, Plan, Step, StepState
-from mapadmin.core.report import (
-    SHOWN_STEPS,
-    Column,
-    Report,
-    cell,
-    human_bytes,
-    human_seconds,
-    one_line,
-    plain_table,
-    plan_document,
-    printable,
-    to_plain,
-)
+from mapadmin.core.report import SHOWN_STEPS, Report, plan_document
 from mapadmin.core.secret import STARS, Secret
+from mapadmin.core.tables import Column, plain_table
+from mapadmin.core.text import cell, human_bytes, human_seconds, one_line, printable, to_plain
 from tests.core.processes import ROOT, environment
 from tests.core.shown import SHOWN, User, ask
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from mapadmin.core import secret as secret_module
 from mapadmin.core.errors import ExitCode, SettingsError
-from mapadmin.core.report import Column, make_table, plain_table, to_plain
 from mapadmin.core.secret import STARS, Secret, generate_password, resolve
+from mapadmin.core.tables import Column, make_table, plain_table
+from mapadmin.core.text import to_plain
 from tests.core.processes import environment, run_python
 
 VALUE = "correct-horse-7"

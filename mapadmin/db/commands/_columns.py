@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
-from mapadmin.core.report import Column, human_bytes, human_seconds
+from mapadmin.core.tables import Column
+from mapadmin.core.text import human_bytes, human_seconds
 from mapadmin.db.grants import Privileges
 from mapadmin.db.overview import GrantRow, RoleRow, SchemaRow, UserRow
 from mapadmin.db.processes import Session

@@ -9,7 +9,9 @@ import typer
 
 from mapadmin.admin import Admin
 from mapadmin.core.errors import ExitCode
-from mapadmin.core.report import Column, Report, count
+from mapadmin.core.report import Report
+from mapadmin.core.tables import Column
+from mapadmin.core.text import count
 from mapadmin.db.commands._app import app
 from mapadmin.db.commands.converge import survey
 from mapadmin.db.database import Database, open_database

@@ -11,7 +11,8 @@ import typer
 
 from mapadmin.admin import Admin
 from mapadmin.core.errors import UsageError
-from mapadmin.core.report import Report, human_bytes, one_line
+from mapadmin.core.report import Report
+from mapadmin.core.text import human_bytes, one_line
 from mapadmin.db.commands import _columns as columns
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, open_database
