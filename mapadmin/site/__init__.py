@@ -23,10 +23,13 @@ from mapadmin.site.folder import (
 from mapadmin.site.people import People, Person
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.settings import SiteFile, SiteSettings
+from mapadmin.site.stores import StoreProtocol, StoreSettings
+from mapadmin.site.stores import StoreProtocol, StoreSettings
 
 __all__ = [
     "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "CleanupSettings", "DatabaseSettings",
     "JobsCleanup", "OutdatedRule", "People", "Person", "PipelineSettings", "RefusedError",
-    "Settings", "Site", "SiteFile", "SiteSettings", "StageFolder", "Tls", "convert", "expand",
-    "find_site", "load_site", "refuse_writable", "require_role", "role_names",
+    "Settings", "Site", "SiteFile", "SiteSettings", "StageFolder", "StoreProtocol", "StoreSettings",
+    "Tls", "convert", "expand", "find_site", "load_site", "refuse_writable", "require_role",
+    "role_names",
 ]  # fmt: skip
