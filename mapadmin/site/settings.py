@@ -11,7 +11,6 @@ from mapadmin.site.cleanup import CleanupSettings
 from mapadmin.site.database import DatabaseSettings
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.stores import StoreSettings
-from mapadmin.site.stores import StoreSettings
 
 
 class SiteSettings(Settings, frozen=True, kw_only=True):
@@ -40,5 +39,3 @@ class SiteFile(Settings, frozen=True, kw_only=True):
     cleanup: CleanupSettings = CleanupSettings()
     stores: dict[str, StoreSettings] = msgspec.field(default_factory=dict)
     """External stores by the name that DataJoint's configuration gives them."""
-    stores: dict[str, StoreSettings] = msgspec.field(default_factory=dict)
-    """Store -> where its files are: DataJoint's own external stores."""
