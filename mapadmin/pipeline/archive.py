@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mapadmin.core.identity import whoami
+from mapadmin.db.state import State, own_schema
 from mapadmin.db.statements import Sql, SqlStep, identifier
 from mapadmin.pipeline.layout import Layout
 
@@ -62,14 +63,10 @@ class Archive:
         )  # fmt: skip
 
     def set_up(self) -> None:
-        """Make the schema and the table where they are missing."""
+        """Make mapadmin's schema and the table where they are missing."""
         if not self.exists:
-            self._server.query(
-                f"CREATE DATABASE IF NOT EXISTS {identifier(self._schema)} "
-                "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-                (),
-            )
-            for step in self.setup_steps():
+            state = State(self._server, own_schema(self._server))
+            for step in (*state.setup_steps(), *self.setup_steps()):
                 for statement in step.statements:
                     self._server.run(statement)
             self.exists = True

@@ -6,6 +6,7 @@ Transactions are short: workers wait for none of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,16 @@ def count_errors(server: Server, selection: Selection) -> int:
         return sum(len(page) for page in _pages(server, selection))
     sql = f"SELECT COUNT(*) FROM {selection.layout.sql} WHERE {selection.where}"
     return int(server.query(sql, selection.args)[0][0])
+
+
+def count_selected(
+    server: Server, selection: Selection, *, skip: Callable[[str, str], bool]
+) -> Counter[str]:
+    """How many jobs `clear_errors` would clear, by table."""
+    found: Counter[str] = Counter()
+    for page in _pages(server, selection):
+        found.update(name for name, key_hash, _ in page if not skip(name, key_hash))
+    return found
 
 
 def clear_errors(

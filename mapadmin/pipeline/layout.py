@@ -42,7 +42,8 @@ class Layout(msgspec.Struct, frozen=True):
         if self.legacy:
             return "key_hash"
         columns = ", ".join(identifier(name) for name in self.own.primary)
-        return f"MD5(CONCAT_WS(CHAR(31), {columns}))"
+        # Not MD5: MySQL 9 has it as an add-on only, which fails in a session without a database.
+        return f"LEFT(SHA2(CONCAT_WS(CHAR(31), {columns}), 256), 32)"
 
     @property
     def now(self) -> str:

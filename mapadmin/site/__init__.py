@@ -24,7 +24,6 @@ from mapadmin.site.people import People, Person
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.settings import SiteFile, SiteSettings
 from mapadmin.site.stores import StoreProtocol, StoreSettings
-from mapadmin.site.stores import StoreProtocol, StoreSettings
 
 __all__ = [
     "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "CleanupSettings", "DatabaseSettings",

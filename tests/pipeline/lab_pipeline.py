@@ -6,6 +6,8 @@
 (print what there is). The connection comes from LAB_PIPELINE, a JSON object, in the environment.
 Standard library and DataJoint only: it runs in the environment of either version.
 """
+# mypy: allow-untyped-defs, allow-untyped-calls
+# ruff: noqa: N806, UP031, UP030
 
 import json
 import os
@@ -52,10 +54,6 @@ def connect():
     dj.config["database.reconnect"] = True
     dj.config["safemode"] = False
     tls = {"ca": WHERE["ca"]}
-    if NEW:
-        from datajoint.connection import Connection
-
-        return Connection(WHERE["host"], WHERE["user"], WHERE["password"], WHERE["port"], None, tls)
     return dj.Connection(
         WHERE["host"], WHERE["user"], WHERE["password"], port=WHERE["port"], use_tls=tls
     )
