@@ -13,7 +13,9 @@ from mapadmin.options import DryRun, Json, Yes
 
 COMMANDS: Commands = {
     "jobs": ("mapadmin.cleanup.one_part", "Failed jobs worth another try, dead reservations."),
+    "figures": ("mapadmin.cleanup.store_commands", "Files in external stores that nobody uses."),
     "outdated": ("mapadmin.cleanup.one_part", "Results that are outdated; stage directories."),
+    "trash": ("mapadmin.cleanup.store_commands", "Empty the trash of the external stores."),
     "schedule": ("mapadmin.cleanup.schedule", "Print a crontab or systemd units for all of this."),
 }
 

@@ -66,6 +66,11 @@ class PartResult(msgspec.Struct, kw_only=True):
         self.items += item.count
         self.bytes += item.bytes
 
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to one of the part's own numbers."""
+        if number:
+            self.details[name] = self.details.get(name, 0) + number
+
     def plan(self, item: Item) -> None:
         """Count and list what a dry run would do."""
         self.add(item)

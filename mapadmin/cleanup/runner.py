@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 # Where each part is; imported when it runs.
 PARTS = {
     "jobs": ("mapadmin.cleanup.jobs", "JobsPart"),
+    "figures": ("mapadmin.cleanup.figures.part", "FiguresPart"),
     "outdated": ("mapadmin.cleanup.outdated", "OutdatedPart"),
+    "trash": ("mapadmin.cleanup.trash", "TrashPart"),
 }
 
 

@@ -74,9 +74,7 @@ _MARK = re.compile(r":(?:external-)?(?:blob|attach|filepath)@(?P<store>[a-z][\-\
 _NEWER_MARK = re.compile(r":<(?P<codec>[^@>]+)@(?P<store>[^>]*)>:")
 
 
-def find_references(
-    server: Server, tables: Iterable[OwnTable]
-) -> dict[str, tuple[Reference, ...]]:
+def find_references(server: Server, tables: Iterable[OwnTable]) -> dict[str, tuple[Reference, ...]]:
     """The columns, in all schemas, that refer to each tracking table (by `str`); two queries."""
     found: dict[str, dict[tuple[str, str, str], Reference]] = {str(table): {} for table in tables}
     for parent_schema, parent, *place in server.query(_FOREIGN_KEYS, ["~external\\_%"]):
