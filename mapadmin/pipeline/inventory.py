@@ -135,6 +135,16 @@ def project_schemas(site: Site) -> list[str]:
     return list(site.settings.pipeline.schemas) or [f"{site.database.project_prefix}_*"]
 
 
+def schemas_like(server: Server, patterns: Sequence[str]) -> list[str]:
+    """The names of the schemas that fit one of `patterns`, sorted."""
+    where = " OR ".join(["SCHEMA_NAME LIKE %s"] * len(patterns)) or "FALSE"
+    rows = server.query(
+        f"SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE {where} ORDER BY SCHEMA_NAME",
+        [like(pattern) for pattern in patterns],
+    )
+    return [str(name) for (name,) in rows]
+
+
 def like(pattern: str) -> str:
     """A schema pattern as LIKE takes it: `map_*` is `map\\_%`."""
     out = pattern.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")

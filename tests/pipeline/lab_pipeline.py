@@ -6,8 +6,8 @@
 (print what there is). The connection comes from LAB_PIPELINE, a JSON object, in the environment.
 Standard library and DataJoint only: it runs in the environment of either version.
 """
-# mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: N806, UP031, UP030
+# mypy: ignore-errors
+# ruff: noqa: UP031, UP030
 
 import json
 import os
@@ -116,16 +116,16 @@ def note(what, key):
 
 def make():
     """Sessions from `sessions`: a list of [number, seconds, trouble]."""
-    _, Session, Spikes, _ = declare(connect())
-    Session().insert([tuple(row) for row in REQUEST.get("sessions", [])], skip_duplicates=True)
+    _, sessions, spikes, _ = declare(connect())
+    sessions().insert([tuple(row) for row in REQUEST.get("sessions", [])], skip_duplicates=True)
     if REQUEST.get("populate"):
-        Spikes().populate(reserve_jobs=True, suppress_errors=True)
+        spikes().populate(reserve_jobs=True, suppress_errors=True)
 
 
 def work():
     """Compute for ever: what kills this program is the test."""
     connection = connect()
-    _, Session, Spikes, SpikeReport = declare(connection)
+    spikes = declare(connection)[2]
     if REQUEST.get("heartbeat"):
         heart = pymysql.connect(
             host=WHERE["host"],
@@ -138,14 +138,14 @@ def work():
     print("ready", flush=True)
     while True:
         try:
-            Spikes().populate(reserve_jobs=True, suppress_errors=True, **REQUEST.get("options", {}))
+            spikes().populate(reserve_jobs=True, suppress_errors=True, **REQUEST.get("options", {}))
         except Exception as error:
             if not REQUEST.get("hardy"):
                 raise
             note("lost", {"session": -1})
             sys.stderr.write("%s\n" % error)
             connection = connect()
-            _, Session, Spikes, SpikeReport = declare(connection)
+            spikes = declare(connection)[2]
         if REQUEST.get("once"):
             return
         time.sleep(0.2)
