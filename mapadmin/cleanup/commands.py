@@ -41,8 +41,9 @@ def cleanup(
 ) -> None:
     """Clear away what the pipeline leaves behind: all that the site file lists, or one part.
 
-    Made for cron: one at a time, one summary line, exit code 1 when a part failed. What a part would
-    have to ask is not done without --yes. Refuses to run beside MAP's automate-sync-and-cleanup.
+    Made for cron: one at a time, one summary line, exit code 1 when a part failed. What a part
+    would have to ask is not done without --yes. Refuses to run beside MAP's own worker for this,
+    automate-sync-and-cleanup.
     """
     if ctx.invoked_subcommand is not None:
         if any((quiet, skip_locked, time_limit, metrics, force, yes, dry_run, as_json)):

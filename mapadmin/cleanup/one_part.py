@@ -24,9 +24,9 @@ def jobs(
     """Put back failed jobs that are worth another try, and clear reservations of dead workers.
 
     `[cleanup.jobs]` says which errors are generic and how often a key is tried again; from then on
-    it is reported as poisonous, and left. A reservation is cleared when it is older than `grace` and,
-    at two looks, nothing speaks for its worker: no connection, no name, no process. All that is
-    cleared is copied into mapadmin's own schema first.
+    it is reported as poisonous, and left. A reservation is cleared when it is older than `grace`
+    and, at two looks, nothing speaks for its worker: no connection, no name, no process. All
+    that is cleared is copied into mapadmin's own schema first.
     """
     clean_up(
         ctx.ensure_object(Admin), lambda: [load_part("jobs")],

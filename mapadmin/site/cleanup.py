@@ -78,8 +78,10 @@ class OutdatedRule(Settings, frozen=True, kw_only=True):
 class StageFolder(Settings, frozen=True, kw_only=True):
     """[[cleanup.stage]]: copies of stored files on this machine, which anybody can fetch again."""
 
+    store: str
+    """The store whose `stage` it is: only what that store has, too, is removed."""
     folder: str
-    """The stage directory, or a folder in it."""
+    """The stage directory."""
     days: float = 14.0
     """Files that nobody has read or written for this long are removed."""
 
