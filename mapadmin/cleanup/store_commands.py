@@ -54,6 +54,7 @@ def figures(
     """
     if collect and not reconcile:
         raise UsageError("--collect goes with --reconcile.")
+    _require(ctx.ensure_object(Admin), store)
     if reconcile:
         how = How(dry_run=dry_run or not collect, force=force, time_limit=time_limit)
         _reconcile(ctx.ensure_object(Admin), store, how, Report(as_json=as_json))
@@ -65,6 +66,16 @@ def figures(
         How(dry_run=dry_run, force=force, time_limit=time_limit),
         as_json=as_json, quiet=quiet, skip_locked=skip_locked, metrics=metrics,
     )  # fmt: skip
+
+
+def _require(admin: Admin, store: str | None) -> None:
+    """Refuse a store that the site file does not have. Raises UsageError."""
+    known = admin.site.settings.stores
+    if store is not None and store not in known:
+        raise UsageError(
+            f"The site file has no store {store!r}.",
+            remedy=f"It has: {', '.join(sorted(known)) or 'none'}.",
+        )
 
 
 def _reconcile(admin: Admin, store: str | None, how: How, report: Report) -> None:
@@ -125,6 +136,7 @@ def trash(
     """
     from mapadmin.cleanup.trash import TrashPart
 
+    _require(ctx.ensure_object(Admin), store)
     clean_up(
         ctx.ensure_object(Admin), lambda: [TrashPart(store)],
         How(dry_run=dry_run, yes=yes, time_limit=time_limit),

@@ -41,7 +41,11 @@ class Failed(msgspec.Struct, frozen=True):
     why: str
 
 
-Trouble = Missing | Fresh | Failed
+class Kept(msgspec.Struct, frozen=True):
+    """The file stays for another row that tracks it, although nobody uses that one either."""
+
+
+Trouble = Missing | Fresh | Failed | Kept
 
 
 class Backend(Protocol):

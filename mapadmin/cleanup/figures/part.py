@@ -128,7 +128,8 @@ def _plan(server: Server, store: Store, unused: Unused, before: str, result: Par
     """List the first LISTED files by name and the others as one."""
     listed = rest = size = 0
     for hashes in unused.batches(AT_ONCE):
-        for key, row in still_unused(server, store, unused.table, hashes, before, result).items():
+        rows, _ = still_unused(server, store, unused.table, hashes, before, result)
+        for key, row in rows.items():
             if listed < LISTED:
                 listed += 1
                 result.plan(Item(

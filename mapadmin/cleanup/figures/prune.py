@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mapadmin.cleanup.figures.backend import Failed, Fresh, Missing, Trouble, new_run
+from mapadmin.cleanup.figures.backend import Failed, Fresh, Kept, Missing, Trouble, new_run
 from mapadmin.cleanup.figures.restore import Watch
 from mapadmin.cleanup.figures.scan import Unused, still_unused
 from mapadmin.cleanup.figures.store import Store, select
@@ -76,16 +76,18 @@ class Pruner:
     # --- a batch --------------------------------------------------------------------------------
 
     def _batch(self, table: OwnTable, hashes: Sequence[bytes]) -> None:
-        rows = still_unused(self._server, self._store, table, hashes, self._before, self._result)
+        rows, staying = still_unused(
+            self._server, self._store, table, hashes, self._before, self._result
+        )
         rows = {key: row for key, row in rows.items() if self._within_bytes(row)}
         if not rows:
             return
         self._number += 1
         backend, store = self._store.backend, self._store
         backend.note(self.run, self._number, _lines(table, rows))
-        troubles = backend.prepare(
-            self.run, {key: row.size for key, row in rows.items()}, self._cutoff
-        )
+        sizes = {key: row.size for key, row in rows.items() if key not in staying}
+        troubles = backend.prepare(self.run, sizes, self._cutoff)
+        troubles |= dict.fromkeys(staying, Kept())
         size = sum(row.size for row in rows.values())
         item = Item(
             action="remove unused files", target=str(table), count=len(rows), bytes=size,
@@ -94,8 +96,8 @@ class Pruner:
         )  # fmt: skip
         with self._work.journalled([item]):
             taken = self._remove(table, rows, troubles)
-        backend.drop(self.run, [key for key in rows if key not in taken])
-        self._watch.taken([key for key in taken if not isinstance(troubles.get(key), Missing)])
+        backend.drop(self.run, [key for key in sizes if key not in taken])
+        self._watch.taken([key for key in taken if key not in troubles])
         self._count(taken, troubles)
 
     def _within_bytes(self, row: Tracked) -> bool:
@@ -103,6 +105,7 @@ class Pruner:
             return True
         if row.size > self._bytes_left:
             self._bytes_left = 0
+            self._result.finished = False
             return False
         self._bytes_left -= row.size
         return True
@@ -153,9 +156,10 @@ class Pruner:
             try:
                 rows = self._lock(table, rows)
                 gone = [key for key in rows if isinstance(troubles.get(key), Missing)]
+                todo = [key for key in rows if key not in troubles]
                 server.query("SAVEPOINT mapadmin", [])
                 self._delete(table, rows.values())
-                keys = [key for key in rows if key not in gone]
+                keys = todo
                 new = backend.take(self.run, keys, self._cutoff)
                 gone += [key for key, trouble in new.items() if isinstance(trouble, Missing)]
                 if gone and not self._is_there():
@@ -215,8 +219,11 @@ class Pruner:
     def _count(self, taken: Mapping[str, Tracked], troubles: Mapping[str, Trouble]) -> None:
         self._result.items += len(taken)
         for key, row in taken.items():
-            if isinstance(troubles.get(key), Missing):
-                self._result.count("without_file", 1)
+            trouble = troubles.get(key)
+            if isinstance(trouble, Missing):
+                self._result.count("without_file")
+            elif isinstance(trouble, Kept):
+                self._result.count("file_kept")
             else:
                 self._result.bytes += row.size
         for key, trouble in troubles.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mapadmin.cleanup.figures.store import Store, select
+from mapadmin.cleanup.figures.store import Store, Tracker, select
 from mapadmin.pipeline.inventory import OwnTable
 from mapadmin.pipeline.stores import is_unused
 from mapadmin.pipeline.stores_layout import Tracked
@@ -105,11 +105,13 @@ def find_unused(
 def still_unused(
     server: Server, store: Store, table: OwnTable, hashes: Sequence[bytes], before: str,
     result: PartResult,
-) -> dict[str, Tracked]:  # fmt: skip
-    """Rows by key that are as they were when found, and whose file nobody else tracks.
+) -> tuple[dict[str, Tracked], set[str]]:  # fmt: skip
+    """Rows by key that are as they were when found, and the keys of files that stay nevertheless.
 
-    Those that are left out are counted in `result`: as `shared`, or as `left_alone` where it is not
-    certain which file is meant.
+    A row stays while another schema tracks its file and uses it, or may: else a worker could upload
+    another version of what is in use there. When nobody uses any of them, the file goes with the
+    last row. What is left out is counted in `result`: as `shared`, or as `left_alone` where it is
+    not certain which file is meant.
     """
     condition = f"AND t.`timestamp` < '{before}' AND {is_unused(store.references(table), 't')}"
     rows = {}
@@ -119,8 +121,23 @@ def still_unused(
             result.count("left_alone")
         else:
             rows[key] = row
+    staying = set()
     for key, trackers in store.trackers(server, rows, dirty=True).items():
-        if any(str(other.table) != str(table) for other in trackers):
+        others = [other for other in trackers if str(other.table) != str(table)]
+        if not others:
+            continue
+        if all(_is_free(server, store, other, before) for other in others):
+            staying.add(key)
+        else:
             result.count("shared")
             del rows[key]
-    return rows
+    return rows, staying
+
+
+def _is_free(server: Server, store: Store, other: Tracker, before: str) -> bool:
+    """Whether another table's row is one that a cleanup would delete as well."""
+    if not store.is_tidied(other.table):
+        return False
+    unused = is_unused(store.references(other.table), "t")
+    condition = f"AND t.`timestamp` < '{before}' AND {unused}"
+    return bool(list(select(server, other.table, [other.row.hash], more=condition)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mapadmin.cleanup.figures.backend import Backend
-from mapadmin.core.errors import SettingsError, UnreachableError, UsageError
+from mapadmin.core.errors import SettingsError, UnreachableError
 from mapadmin.pipeline.inventory import OwnTable
 from mapadmin.pipeline.stores import NewerColumn, Reference
 from mapadmin.pipeline.stores_layout import COLUMNS, Tracked, hash_of, key_of, parse_key
@@ -55,6 +55,7 @@ class Store:
         tables: Sequence[OwnTable],
         references: Mapping[str, Sequence[Reference]],
         newer: Sequence[NewerColumn] = (),
+        tidied: Iterable[OwnTable] = (),
     ) -> None:
         self.name = name
         self.settings: StoreSettings = site.settings.stores[name]
@@ -67,6 +68,11 @@ class Store:
         self._everywhere = everywhere
         self._schemas = {table.schema for table in everywhere}
         self._references = references
+        self._tidied = {str(table) for table in (*tables, *tidied)}
+
+    def is_tidied(self, table: OwnTable) -> bool:
+        """Whether a table, of this or another store, is one that a cleanup deletes rows from."""
+        return str(table) in self._tidied
 
     def references(self, table: OwnTable) -> Sequence[Reference]:
         """The columns in which a file of this table may be in use."""
@@ -188,8 +194,8 @@ def make_backend(name: str, site: Site) -> Backend:
 def open_stores(server: Server, site: Site, only: str | None = None) -> list[Store]:
     """The stores of the site file, with all that tracks files in them.
 
-    `only` names one of them. Raises UsageError for one that the site file does not have,
-    SettingsError when it has none, and MapadminError when tracking tables may be out of sight.
+    `only` names one of them. Raises SettingsError when there is none, and MapadminError when
+    tracking tables may be out of sight.
     """
     from mapadmin.pipeline.inventory import project_schemas, take_inventory
     from mapadmin.pipeline.stores import by_store, find_newer, find_references, refuse_hidden
@@ -200,10 +206,6 @@ def open_stores(server: Server, site: Site, only: str | None = None) -> list[Sto
             "The site file describes no store.",
             remedy="Add [stores.<name>] with protocol and location, as DataJoint's configuration"
             " has them.",
-        )
-    if only is not None and only not in stores:
-        raise UsageError(
-            f"The site file has no store {only!r}.", remedy=f"It has: {', '.join(sorted(stores))}."
         )
     everywhere = take_inventory(server, ["*"]).stores
     refuse_hidden(server, everywhere)
@@ -216,6 +218,7 @@ def open_stores(server: Server, site: Site, only: str | None = None) -> list[Sto
         Store(
             name, site, make_backend(name, site), everywhere, tidied.get(name, ()), references,
             (*newer.get(name, ()), *newer.get("", ())),
+            [table for other, group in tidied.items() if other in stores for table in group],
         )
         for name in sorted(stores)
         if only in (None, name)
