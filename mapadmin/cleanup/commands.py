@@ -13,9 +13,9 @@ from mapadmin.options import DryRun, Json, Yes
 
 COMMANDS: Commands = {
     "jobs": ("mapadmin.cleanup.one_part", "Failed jobs worth another try, dead reservations."),
-    "figures": ("mapadmin.cleanup.store_commands", "Files in external stores that nobody uses."),
+    "figures": ("mapadmin.cleanup.store_commands", "Files of the stores that no row refers to."),
     "outdated": ("mapadmin.cleanup.one_part", "Results that are outdated; stage directories."),
-    "trash": ("mapadmin.cleanup.store_commands", "Empty the trash of the external stores."),
+    "trash": ("mapadmin.cleanup.store_commands", "Empty the trash of what figures put there."),
     "schedule": ("mapadmin.cleanup.schedule", "Print a crontab or systemd units for all of this."),
 }
 

@@ -116,7 +116,9 @@ def condition_of(rule: OutdatedRule, primary: Sequence[str]) -> str:
     if rule.restriction:
         return text
     names = ", ".join(map(identifier, primary))
-    return f"({names}) IN (SELECT {names} FROM ({text}\n) AS outdated_keys)"
+    # Qualified: else a column that the query lacks would be the table's own, and fit every row.
+    keys = ", ".join(f"outdated_keys.{identifier(name)}" for name in primary)
+    return f"({names}) IN (SELECT {keys} FROM ({text}\n) AS outdated_keys)"
 
 
 def _refuse(work: Work, rule: OutdatedRule, cascade: Cascade, ours: set[str]) -> None:

@@ -27,8 +27,8 @@ def bear(lab: Lab, pipeline: MakePipeline, folder: Path, *, seconds: float) -> N
         print(
             f"  {name:16} jobs begun {one.jobs}, ended {one.ended}; workers killed "
             f"{one.workers_killed}, connections killed {one.connections_killed}; reservations "
-            f"cleared {one.cleared}, wrongly {one.wrong}, late {one.late}, left {one.left}; at most "
-            f"{one.worst:.1f} s after death and grace"
+            f"cleared {one.cleared}, wrongly {one.wrong}, late {one.late}, left {one.left}; at "
+            f"most {one.worst:.1f} s after death and grace"
         )
     assert len(load.runs) > 3
     assert {name: (c.wrong, c.late, c.left) for name, c in counts.items()} == dict.fromkeys(

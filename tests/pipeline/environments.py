@@ -72,10 +72,28 @@ class Pipeline:
         request = {"do": do, "schema": self.schema, **request}
         return [python_of(self.generation), "-P", str(PROGRAM), json.dumps(request)]
 
-    def make(self, *sessions: tuple[int, float, str], populate: bool = False) -> None:
+    @property
+    def shell(self) -> list[str]:
+        """What stands before a Python that is to find DataJoint's configuration by itself."""
+        (self.folder / "dj_local_conf.json").write_text(
+            json.dumps({"database.port": self.server.port, "loglevel": "ERROR"})
+        )
+        (self.folder / "datajoint.json").write_text(
+            json.dumps({"database": {"port": self.server.port}})
+        )
+        variables = {
+            "DJ_HOST": self.server.host, "DJ_USER": self.user, "DJ_PASS": self.password,
+            "PATH": os.environ["PATH"], "HOME": str(self.folder),
+        }  # fmt: skip
+        return ["env", "-i", "-C", str(self.folder), *(f"{k}={v}" for k, v in variables.items())]
+
+    def make(
+        self, *sessions: tuple[int, float, str], populate: bool = False, reports: bool = False
+    ) -> None:
         """Declare the tables, and fill in sessions: number, seconds of work, trouble."""
         done = subprocess.run(
-            self.command("make", sessions=sessions, populate=populate), cwd=self.folder,
+            self.command("make", sessions=sessions, populate=populate, reports=reports),
+            cwd=self.folder,
             env=self.environment, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

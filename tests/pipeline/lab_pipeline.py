@@ -116,10 +116,12 @@ def note(what, key):
 
 def make():
     """Sessions from `sessions`: a list of [number, seconds, trouble]."""
-    _, sessions, spikes, _ = declare(connect())
+    _, sessions, spikes, reports = declare(connect())
     sessions().insert([tuple(row) for row in REQUEST.get("sessions", [])], skip_duplicates=True)
     if REQUEST.get("populate"):
         spikes().populate(reserve_jobs=True, suppress_errors=True)
+    if REQUEST.get("reports"):
+        reports().populate()
 
 
 def work():
