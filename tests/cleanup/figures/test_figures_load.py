@@ -1,4 +1,4 @@
-"""Cleanup again and again, and killed, while workers make and delete and re-make the same figures."""
+"""Cleanup again and again, and killed, while workers make, delete and re-make the same figures."""
 
 from __future__ import annotations
 
