@@ -45,7 +45,6 @@ _MAKE = """
 import json, os, sys, warnings
 warnings.simplefilter("ignore")
 sys.modules["matplotlib"] = None
-os.environ["DJ_SUPPORT_FILEPATH_MANAGEMENT"] = "TRUE"
 import datajoint as dj
 lab = json.loads(os.environ["BENCH"])
 dj.config["loglevel"] = "ERROR"
@@ -83,7 +82,7 @@ def bench_figures(server: RunningServer, folder: Path) -> list[Result]:
         'settle = 0.0\n[cleanup]\nlegacy_command = ""\n'
     )
     lab.write_site()
-    environment = {**os.environ, "BENCH": json.dumps({
+    environment = {**os.environ, "DJ_SUPPORT_FILEPATH_MANAGEMENT": "TRUE", "BENCH": json.dumps({
         "host": server.host, "port": server.port, "user": user, "password": password,
         "ca": str(server.ca), "store": str(store), "stage": str(folder / "stage"),
     })}  # fmt: skip
