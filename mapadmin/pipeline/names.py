@@ -55,9 +55,9 @@ def choose(names: Iterable[TableName], pattern: str | None) -> set[TableName]:
         return chosen
     from difflib import get_close_matches
 
-    words = {word: name for name in known for word in (name.class_name, str(name), name.table)}
+    words = [word for name in known for word in (name.class_name, str(name), name.table)]
     near = get_close_matches(pattern, words, n=1)
     raise UsageError(
         f"No job table knows a table {pattern!r}.",
-        remedy=f"Did you mean {words[near[0]]}?" if near else "`mapadmin workers jobs` lists them.",
+        remedy=f"Did you mean {near[0]}?" if near else "`mapadmin workers jobs` lists them.",
     )
