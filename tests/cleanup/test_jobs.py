@@ -73,11 +73,18 @@ def test_the_grace_holds(lab: Lab) -> None:
 
 
 def test_a_reservation_that_changes_between_the_looks_stays(lab: Lab) -> None:
-    site(lab, "[cleanup.jobs]\ngrace = 2\nconfirm = 3\n")
+    site(lab, "[cleanup.jobs]\ngrace = 2\nconfirm = 8\n")
     job_table(lab, "map_lab")
     reserve(lab, "map_lab", 2)
     running = lab.start("cleanup", "jobs")
-    time.sleep(1.5)
+    between = (
+        "SELECT 1 FROM information_schema.processlist"
+        f" WHERE user = '{lab.user}' AND command = 'Sleep' AND time BETWEEN 2 AND 5"
+    )
+    deadline = time.monotonic() + 60
+    while not lab.server.sql(between):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     changed = "UPDATE map_lab.`~jobs` SET timestamp = NOW() - INTERVAL 99 SECOND LIMIT 1"
     lab.server.sql(changed)
     _, err = running.communicate(timeout=60)

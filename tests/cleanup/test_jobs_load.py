@@ -40,7 +40,7 @@ def bear(lab: Lab, pipeline: MakePipeline, folder: Path, *, seconds: float) -> N
 
 @pytest.mark.timeout(240)
 def test_living_jobs_are_never_cleared(lab: Lab, pipeline: MakePipeline, tmp_path: Path) -> None:
-    bear(lab, pipeline, tmp_path, seconds=20)
+    bear(lab, pipeline, tmp_path, seconds=12)
 
 
 @pytest.mark.soak

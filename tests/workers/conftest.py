@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline
-from tests.servers import RunningServer
+from tests.servers import RunningServer, master_account
 
 MakePipeline = Callable[..., Pipeline]
 
@@ -25,6 +25,23 @@ def lab(server: RunningServer, master: tuple[str, str], tmp_path: Path) -> Itera
 @pytest.fixture
 def pipeline(lab: Lab, tmp_path: Path) -> Iterator[MakePipeline]:
     """Makes pipelines on the lab's server; their workers end with the test."""
+    yield from _pipelines(lab, tmp_path)
+
+
+@pytest.fixture
+def mysql_lab(mysql: RunningServer, tmp_path: Path) -> Lab:
+    """A site on MySQL: DataJoint 2.x does not support MariaDB."""
+    mysql.wipe()
+    return Lab(tmp_path / "site", mysql, *master_account(mysql), roles="")
+
+
+@pytest.fixture
+def mysql_pipeline(mysql_lab: Lab, tmp_path: Path) -> Iterator[MakePipeline]:
+    """Makes pipelines on MySQL."""
+    yield from _pipelines(mysql_lab, tmp_path)
+
+
+def _pipelines(lab: Lab, tmp_path: Path) -> Iterator[MakePipeline]:
     made: list[Pipeline] = []
 
     def make(generation: int = 0, schema: str = "map_lab") -> Pipeline:

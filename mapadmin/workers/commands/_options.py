@@ -19,4 +19,4 @@ def pattern_of(match: str | None) -> str:
     if match is None:
         return "%"
     text = match.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
-    return text.replace("*", "%") if "*" in text else f"%{text}%"
+    return f"%{text.replace('*', '%')}%"
