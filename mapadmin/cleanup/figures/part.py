@@ -11,7 +11,7 @@ from mapadmin.cleanup.figures.scan import Unused, find_unused, oldest_moment, st
 from mapadmin.cleanup.figures.store import AT_ONCE, Store, open_stores
 from mapadmin.cleanup.parts import Item, PartResult, Work
 from mapadmin.core.errors import MapadminError
-from mapadmin.core.text import count, human_bytes
+from mapadmin.core.text import count
 from mapadmin.site.stores import DAY
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def _plan(server: Server, store: Store, unused: Unused, before: str, result: Par
             if listed < LISTED:
                 listed += 1
                 result.plan(Item(
-                    action="remove", target=f"{store.backend.where}/{key}", bytes=row.size,
-                    detail=f"{human_bytes(row.size)}, {unused.table} since {row.timestamp[:10]}",
+                    action="remove", target=f"{store.name}: {key}", bytes=row.size,
+                    detail=f"{unused.table.schema}, since {row.timestamp[:10]}",
                     destroys=True,
                 ))  # fmt: skip
             else:
@@ -142,7 +142,7 @@ def _plan(server: Server, store: Store, unused: Unused, before: str, result: Par
                 size += row.size
     if rest:
         result.plan(Item(
-            action="remove", target=f"{store.backend.where}/…", count=rest, bytes=size,
-            detail=f"{count(rest, 'more file')} of {unused.table}, {human_bytes(size)}",
+            action="remove", target=f"{store.name}: …", count=rest, bytes=size,
+            detail=f"{unused.table.schema}, {count(rest, 'more file')}",
             destroys=True,
         ))  # fmt: skip

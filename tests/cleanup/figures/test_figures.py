@@ -15,7 +15,7 @@ def test_an_administrators_session(figures: FigureLab) -> None:
     looked = figures.lab.ok("cleanup", "figures", "--dry-run")
     # Four pictures, four traces, and the notes of 1 and 3.
     assert "figures 10 items" in looked.err
-    assert f"{figures.store}/session1/figure 1.png" in looked.out
+    assert "report_store: session1/figure 1.png" in looked.out
     assert figures.files() == before
     ran = figures.lab.ok("cleanup", "figures")
     assert "Cleaned up: figures 10 items" in ran.err
@@ -109,16 +109,16 @@ def test_a_copy_of_a_table_without_foreign_keys_counts(on_mariadb: FigureLab) ->
     assert "session0/figure 0.png" in on_mariadb.trashed()
 
 
-def test_a_row_without_a_file_is_deleted(figures: FigureLab) -> None:
+def test_a_row_without_a_file_is_deleted(on_mariadb: FigureLab) -> None:
     """Else a worker who makes that figure again finds the row and uploads nothing."""
-    figures.make(3)
-    figures.delete(0)
-    (figures.store / "session0/figure 0.png").unlink()
-    part = figures.lab.ok("cleanup", "figures", "--json").json["parts"][0]
+    on_mariadb.make(3)
+    on_mariadb.delete(0)
+    (on_mariadb.store / "session0/figure 0.png").unlink()
+    part = on_mariadb.lab.ok("cleanup", "figures", "--json").json["parts"][0]
     assert part["details"] == {"without_file": 1}
     assert part["items"] == 2
-    figures.datajoint(do="make", first=0, last=1)
-    assert figures.check() == 7
+    on_mariadb.datajoint(do="make", first=0, last=1)
+    assert on_mariadb.check() == 7
 
 
 def test_odd_names(on_mariadb: FigureLab) -> None:
