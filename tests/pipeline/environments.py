@@ -1,4 +1,4 @@
-"""The two DataJoints of the tests: 0.14 beside mapadmin, 2.x in an environment of its own."""
+"""The DataJoints of the tests: 0.14 beside mapadmin, others in environments of their own."""
 
 from __future__ import annotations
 
@@ -16,30 +16,46 @@ from mapadmin.sandbox.programs import cache_folder
 from tests.servers import RunningServer
 
 PROGRAM = Path(__file__).with_name("lab_pipeline.py")
-VERSION_2 = "2.3.5"
-_FOLDER = f"datajoint-{VERSION_2}"
+VERSIONS = {2: "2.3.5", 12: "0.12.9", 13: "0.13.8"}
+# What the old ones need on a Python that is newer than they are.
+_OLD_NEED = ["numpy<2", "setuptools"]
+_OLD_PYTHON = """import collections, collections.abc
+for name in collections.abc.__all__:
+    setattr(collections, name, getattr(collections.abc, name))
+import numpy
+numpy.float, numpy.int, numpy.bool, numpy.object = float, int, bool, object
+"""
 
 
 def python_of(generation: int) -> str:
-    """The Python that has DataJoint 0.14 or 2.x; the latter is installed into the cache once."""
-    return sys.executable if generation == 0 else str(_install() / "bin" / "python")
+    """The Python that has DataJoint 0.14 (0), 2.x (2), 0.12 or 0.13 (12, 13).
+
+    All but the first are installed into the cache once.
+    """
+    if generation == 0:
+        return sys.executable
+    return str(_install(VERSIONS[generation]) / "bin" / "python")
 
 
-def _install() -> Path:
+def _install(version: str) -> Path:
     """Several test processes may want it at once, and one may be killed while it installs."""
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / _FOLDER
-    with (cache / f"{_FOLDER}.lock").open("w") as lock:
+    folder = cache / f"datajoint-{version}"
+    with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").is_file():
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            old = version.startswith("0.")
             subprocess.run(
                 [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet",
-                 f"datajoint=={VERSION_2}", "pymysql[rsa]>=1.1"],
+                 f"datajoint=={version}", "pymysql[rsa]>=1.1", *(_OLD_NEED if old else [])],
                 check=True,
             )  # fmt: skip
+            if old:
+                (packages,) = folder.glob("lib/python3*/site-packages")
+                (packages / "sitecustomize.py").write_text(_OLD_PYTHON)
             (folder / "complete").touch()
     return folder
 
