@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from mapadmin.core.errors import MapadminError
+from tests.engine import Engine, running_engine
 from tests.servers import RunningServer, master_account, running_server
 
 
@@ -42,3 +43,20 @@ def server(request: pytest.FixtureRequest) -> RunningServer:
 def master(server: RunningServer) -> tuple[str, str]:
     """User and password of an account on `server` like the master user of an RDS instance."""
     return master_account(server)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A Docker engine for the whole session, with no image in it."""
+    try:
+        with running_engine() as running:
+            yield running
+    except MapadminError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def base_engine(engine: Engine) -> Engine:
+    """The same, with an image of Debian and Python."""
+    engine.import_base()
+    return engine

@@ -1,0 +1,123 @@
+"""A private Docker engine for the tests: as root, in a temporary folder, gone with the test run.
+
+It has no bridge and touches no firewall: containers have the machine's own network, or none. It
+lives in namespaces of its own, so that its containers and mounts end with it, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapadmin.core.docker import Docker
+from mapadmin.core.errors import MapadminError
+from mapadmin.sandbox.programs import cache_folder
+
+BASE = "debian-python:test"
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+_SECONDS = 90
+
+
+@dataclass
+class Engine:
+    """An engine that answers at `socket`; `environment` is what `docker` needs to find it."""
+
+    folder: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.folder / 'd.sock'}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ, "DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.folder / "config")
+        }  # fmt: skip
+
+    @property
+    def docker(self) -> Docker:
+        return Docker(environment=self.environment)
+
+    def import_base(self) -> None:
+        """Debian with Python, as BASE: made by tools/provision, as nothing is pulled."""
+        tar = cache_folder() / "docker" / "debian-python.tar"
+        if not tar.is_file():
+            raise MapadminError(f"There is no {tar}.", remedy="Run: tools/provision docker")
+        self.docker.run("import", str(tar), BASE, seconds=300)
+
+
+@contextmanager
+def running_engine() -> Iterator[Engine]:
+    """Raises MapadminError when it cannot be had."""
+    path = f"{os.environ['PATH']}:{_SBIN}"
+    plugin = cache_folder() / "docker" / "cli-plugins" / "docker-compose"
+    if shutil.which("dockerd", path=path) is None or not plugin.is_file():
+        raise MapadminError("There is no Docker engine.", remedy="Run: tools/provision docker")
+    # Not pytest's folder: the path of a socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="mapadmin-engine-") as name:
+        folder = Path(name)
+        (folder / "config" / "cli-plugins").mkdir(parents=True)
+        (folder / "config" / "cli-plugins" / "docker-compose").symlink_to(plugin)
+        log = folder / "log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                _command(folder), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                env={**os.environ, "PATH": path}, start_new_session=True,
+            )  # fmt: skip
+        engine = Engine(folder, log, process)
+        try:
+            with _ended_with_us(process):
+                _wait(engine)
+                yield engine
+        finally:
+            process.kill()  # and with it all that is in its namespaces
+            process.wait()
+
+
+def _command(folder: Path) -> list[str]:
+    """The engine as process 1 of a namespace."""
+    return [
+        "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+        "dockerd", "--host", f"unix://{folder / 'd.sock'}", "--pidfile", str(folder / "pid"),
+        "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"),
+        "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+        "--ip-masq=false", "--userland-proxy=false",
+    ]  # fmt: skip
+
+
+def _wait(engine: Engine) -> None:
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end and engine.process.poll() is None:
+        try:
+            engine.docker.run("version", "--format", "{{.Server.Version}}")
+        except MapadminError:
+            time.sleep(0.1)
+        else:
+            return
+    raise MapadminError(
+        f"The Docker engine does not start:\n{engine.log.read_text(errors='replace')[-2000:]}"
+    )
+
+
+@contextmanager
+def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Also after a test run that is killed; see tests/servers.py."""
+    with subprocess.Popen(
+        ["sh", "-c", 'cat && kill -KILL "$1"', "sh", str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as helper:
+        try:
+            yield
+        finally:
+            helper.kill()
