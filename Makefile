@@ -14,14 +14,14 @@ help: ## List the targets
 venv: ## The virtual environment .venv with mapadmin and its development tools
 	@tools/provision venv
 
-servers: venv ## The real database servers: MariaDB (Debian's package), MySQL (in the cache folder)
+servers: venv ## What the tests run on: MariaDB, MySQL, a Docker engine (Debian's packages, the cache folder)
 	@tools/provision all
 
 demo: venv ## Start the sandbox and take a tour of it
 	@tools/provision mariadb
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo
 
-test: servers ## Everything, on real MariaDB and real MySQL
+test: servers ## Everything, on real MariaDB, real MySQL and a real Docker engine
 	@$(PYTEST) -n 2 --dist loadfile
 
 quick: venv ## Only the tests that need no server

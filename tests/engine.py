@@ -58,6 +58,8 @@ class Engine:
 @contextmanager
 def running_engine() -> Iterator[Engine]:
     """Raises MapadminError when it cannot be had."""
+    if os.geteuid() != 0:
+        raise MapadminError("A Docker engine wants root.", remedy="Run the tests as root.")
     path = f"{os.environ['PATH']}:{_SBIN}"
     plugin = cache_folder() / "docker" / "cli-plugins" / "docker-compose"
     if shutil.which("dockerd", path=path) is None or not plugin.is_file():

@@ -181,8 +181,7 @@ _KNOWN: list[tuple[str, type[MapadminError], str, str]] = [
         "Run it as root, or join the group docker (which is as good as root) and log in again.",
     ),
     (
-        r"(?:Cannot connect to the Docker daemon|failed to connect to the docker API)"
-        r" at (\S+?)[.;]?(?:\s|$)",
+        r"(?:Cannot|failed to) connect to the (?:Docker daemon|docker API) at (\S+?)[.;]?(?:\s|$)",
         UnreachableError,
         "No Docker engine answers at {}.",
         _START,

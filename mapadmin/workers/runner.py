@@ -214,11 +214,15 @@ class Worker:
             self.show("looking")
         return outermost
 
-    def exit(self) -> None:
+    def exit(self, outermost: bool) -> None:
+        """A call of populate() has ended; so have its jobs, whatever became of them."""
         me = threading.get_ident()
         self.depth[me] -= 1
         if not self.depth[me]:
             del self.depth[me]
+        if outermost:
+            self.jobs.pop(me, None)  # 0.12 does not say so when it has lost the connection
+            self.show("looking")
 
     def begin_job(self, schema: str, table: str, key: Any) -> None:
         job = {"schema": schema, "table": table, "key": key, "since": time.time()}
@@ -296,7 +300,7 @@ def wrap_populate(populate: Callable[..., Any], worker: Worker) -> Callable[...,
         try:
             result = populate(table, *args, **kwargs)
         finally:
-            worker.exit()
+            worker.exit(outermost)
         if outermost:
             worker.leave_when_draining()
         return result

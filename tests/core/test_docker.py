@@ -71,16 +71,16 @@ SAID = [
     ),
     (
         (
-            "Error response from daemon: client version 1.99 is too new. Maximum supported API version"
-            " is 1.41"
+            "Error response from daemon: client version 1.99 is too new. Maximum supported API"
+            " version is 1.41"
         ),
         SettingsError,
         "The Docker engine is too old for this `docker`: it speaks API 1.41 at most, not 1.99.",
     ),
     (
         (
-            "Error response from daemon: client version 1.5 is too old. Minimum supported API version"
-            " is 1.12, please upgrade your client to a newer version"
+            "Error response from daemon: client version 1.5 is too old. Minimum supported API"
+            " version is 1.12, please upgrade your client to a newer version"
         ),
         SettingsError,
         "This `docker` is too old for the engine: it speaks API 1.5, and 1.12 is the least.",
@@ -95,8 +95,8 @@ SAID = [
     ),
     (
         (
-            'error during connect: Get "http://foo:2375/v1.50/containers/json": dial tcp: lookup foo'
-            " on 10.0.0.53:53: no such host"
+            'error during connect: Get "http://foo:2375/v1.50/containers/json": dial tcp: lookup'
+            " foo on 10.0.0.53:53: no such host"
         ),
         UnreachableError,
         "The Docker engine cannot be reached: dial tcp: lookup foo on 10.0.0.53:53: no such host",

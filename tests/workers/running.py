@@ -54,6 +54,17 @@ class Worker:
             return {}
         return beat
 
+    def beat_when(self, what: str, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first heartbeat of which this is true."""
+        found: dict[str, Any] = {}
+
+        def look() -> bool:
+            found.update(self.heartbeat())
+            return bool(found) and good(found)
+
+        wait_for(what, look)
+        return found
+
     def events(self) -> list[tuple[str, int, int]]:
         """What happened, the session, and the process."""
         if not self.log.exists():

@@ -121,3 +121,22 @@ def test_a_long_key_does_not_break_the_heartbeat() -> None:
     board.write(entry)
     (read,) = board.read()
     assert read == {**entry, "jobs": [{**job, "key": None}]}
+
+
+def test_a_job_of_which_nothing_was_heard_ends_with_its_populate() -> None:
+    """DataJoint 0.12 loses its connection between the reservation and the job's first query."""
+    from mapadmin.workers.runner import Board, Worker
+
+    board = Board()
+    worker = Worker(board)
+    outermost = worker.enter()
+    worker.begin_job("map_lab", "__spikes", {"session": 1})
+    board.drain()
+    assert not worker.refuse_job()  # what is called now is part of that job
+    inner = worker.enter()
+    worker.exit(inner)
+    assert not worker.refuse_job()
+    worker.exit(outermost)
+    assert worker.refuse_job()
+    (entry,) = board.read()
+    assert (entry["state"], entry["jobs"]) == ("looking", [])
