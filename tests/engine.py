@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +82,8 @@ def running_engine() -> Iterator[Engine]:
                 _wait(engine)
                 yield engine
         finally:
-            process.kill()  # and with it all that is in its namespaces
-            process.wait()
+            _stop(process)
+            _remove_cgroups(folder.name)
 
 
 def _command(folder: Path) -> list[str]:
@@ -92,8 +93,24 @@ def _command(folder: Path) -> list[str]:
         "dockerd", "--host", f"unix://{folder / 'd.sock'}", "--pidfile", str(folder / "pid"),
         "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"),
         "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-        "--ip-masq=false", "--userland-proxy=false",
+        "--ip-masq=false", "--userland-proxy=false", "--cgroup-parent", f"/{folder.name}",
     ]  # fmt: skip
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Kill process 1 of the namespace: `unshare` waits for it, and it for all the others."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    with suppress(FileNotFoundError):
+        for child in children.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+    process.wait(30)
+
+
+def _remove_cgroups(name: str) -> None:
+    """What containers that were running leave: empty folders."""
+    for top in [*Path("/sys/fs/cgroup").glob(name), *Path("/sys/fs/cgroup").glob(f"*/{name}")]:
+        for folder, _, _ in os.walk(top, topdown=False):
+            Path(folder).rmdir()
 
 
 def _wait(engine: Engine) -> None:

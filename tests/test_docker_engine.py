@@ -109,12 +109,32 @@ def test_what_compose_prints_of_a_project(base_engine: Engine, tmp_path: Path) -
     assert docker.records(*project, "ps", "--all", "--format", "json") == []
 
 
-def test_an_engine_leaves_nothing_behind() -> None:
+def test_an_engine_leaves_nothing_behind(base_engine: Engine) -> None:
+    """Nor does one whose containers still run."""
     with running_engine() as engine:
         folder, pid = engine.folder, engine.process.pid
         engine.docker.run("volume", "create", "data")
+        engine.import_base()
+        number = engine.docker.run("run", "--detach", "--network", "none", BASE, "sleep", "4711")
+        assert engine.docker.run("ps", "--quiet", "--no-trunc") == number
+        assert number.strip() not in base_engine.docker.run("ps", "--quiet", "--no-trunc")
         assert stat.S_ISSOCK((folder / "d.sock").stat().st_mode)
-        mounts = Path("/proc/self/mounts").read_text()
-        assert str(folder) not in mounts
+        assert str(folder) not in Path("/proc/self/mounts").read_text()
+        assert cgroups(folder)
     assert not folder.exists()
     assert not Path(f"/proc/{pid}").exists()
+    assert not cgroups(folder)
+    assert not [one for one in Path("/proc").glob("[0-9]*/cmdline") if b"4711" in arguments(one)]
+
+
+def cgroups(folder: Path) -> list[Path]:
+    root = Path("/sys/fs/cgroup")
+    return [*root.glob(folder.name), *root.glob(f"*/{folder.name}")]
+
+
+def arguments(cmdline: Path) -> list[bytes]:
+    """Of a process that may have ended."""
+    try:
+        return cmdline.read_bytes().split(b"\0")
+    except OSError:
+        return []
