@@ -10,8 +10,10 @@ import pytest
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline
 from tests.servers import RunningServer, master_account
+from tests.workers.running import Laboratory
 
 MakePipeline = Callable[..., Pipeline]
+GENERATIONS = {"0.12": 12, "0.13": 13, "0.14": 0, "2.x": 2}
 
 
 @pytest.fixture
@@ -54,3 +56,30 @@ def _pipelines(lab: Lab, tmp_path: Path) -> Iterator[MakePipeline]:
     yield make
     for one in made:
         one.stop()
+
+
+def _laboratory(
+    request: pytest.FixtureRequest, folder: Path, generation: int
+) -> Iterator[Laboratory]:
+    server = request.getfixturevalue("mysql" if generation == 2 else "mariadb")
+    one = Laboratory(server, folder / "worker", generation)
+    yield one
+    one.stop()
+
+
+@pytest.fixture(params=GENERATIONS)
+def laboratory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Laboratory]:
+    """For each DataJoint; 2.x on MySQL, as it does not support MariaDB."""
+    yield from _laboratory(request, tmp_path, GENERATIONS[request.param])
+
+
+@pytest.fixture(params=["0.13", "0.14", "2.x"])
+def with_pools(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Laboratory]:
+    """Those whose populate() can use several processes."""
+    yield from _laboratory(request, tmp_path, GENERATIONS[request.param])
+
+
+@pytest.fixture
+def newest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Laboratory]:
+    """For what does not depend on the DataJoint: 0.14."""
+    yield from _laboratory(request, tmp_path, 0)

@@ -178,3 +178,16 @@ def account_sees(server: RunningServer) -> set[str]:
     except pymysql.Error as error:  # says more than a bare number
         raise AssertionError(str(error)) from None
     return {value.decode() if isinstance(value, bytes) else str(value) for (value,) in rows}
+
+
+def counted(*workers: Worker) -> Counter[str]:
+    return Counter(event for worker in workers for event, _, _ in worker.events())
+
+
+def all_is_well(laboratory: Laboratory, *workers: Worker) -> Counter[str]:
+    """Every make() that began also ended, and no row was left; what happened how often."""
+    events = counted(*workers)
+    assert events["begin"] == events["end"], events
+    assert events["begin inner"] == events["end inner"], events
+    assert laboratory.jobs() == Counter()
+    return events
