@@ -49,13 +49,18 @@ if TYPE_CHECKING:
     from pymysql.cursors import Cursor
 
 SOCKET = "server.sock"
+TEMPORARY = "tmp"
 
 _ACCESS_DENIED = 1045
-# Memory and redo log; everything else, durability included, is as the server comes.
+# Memory and redo log; everything else, durability included, is as the server comes. A MariaDB that
+# starts deletes the temporary tables in its folder for them, and in /tmp those may be another
+# server's, in use. Relative to the data directory: a colon would make an absolute path two folders.
 _SMALL = {
     "mysql": ("--innodb-buffer-pool-size=64M", "--innodb-redo-log-capacity=32M"),
-    "mariadb": ("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M"),
-}
+    "mariadb": (
+        "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M", f"--tmpdir=../{TEMPORARY}",
+    ),
+}  # fmt: skip
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -74,8 +79,8 @@ class _PortTakenError(_EndedError):
 class PrivateServer:
     """One server in one folder (0700), which holds
 
-    `<flavour>-data/`, the data directory; `tls/`, its certificates; `root-password` (0600);
-    `server.log`; and `state.json`, which process it is and on which port.
+    `<flavour>-data/`, the data directory; `tls/`, its certificates; `tmp/`; `root-password`
+    (0600); `server.log`; and `state.json`, which process it is and on which port.
 
     `options` are further server options (`--general-log=1`), for the next start; they win over
     the ones given here. Nothing runs and nothing is written before `create`.
@@ -224,7 +229,7 @@ class PrivateServer:
         with self._locked("remove"):
             self._remove_leftovers()
             # Renamed first, or a kill would leave half a data directory that counts as a whole one.
-            for name in (*(f"{flavour}-data" for flavour in FLAVOURS), "tls"):
+            for name in (*(f"{flavour}-data" for flavour in FLAVOURS), "tls", TEMPORARY):
                 with suppress(FileNotFoundError):
                     (self.folder / name).rename(self.folder / f"{name}.new-removed")
             self._remove_leftovers()
@@ -280,6 +285,7 @@ class PrivateServer:
             self._require_created()
             return
         self._remove_leftovers()
+        make_private_folder(self.folder / TEMPORARY)
         password = self.folder / "root-password"
         if not password.is_file():
             write_atomic(password, secrets.token_hex(16) + "\n", mode=0o600)
@@ -384,6 +390,7 @@ class PrivateServer:
     def _spawn(self, port: int) -> Process:
         """Start the server process in a session of its own, so that it survives ours and ^C."""
         command = [str(self.programs.server), *self.server_options(port)]
+        make_private_folder(self.folder / TEMPORARY)
         # A killed server leaves these behind, and MySQL refuses to start when another process has
         # the pid in that lock by now. That no server runs on this data is known here.
         for name in (SOCKET, f"{SOCKET}.lock"):

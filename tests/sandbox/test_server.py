@@ -369,6 +369,16 @@ class TestRunning:
             cursor.execute("SELECT @@max_connections, @@performance_schema, @@port")
             assert cursor.fetchone() == (37, 1, running.port)
 
+    def test_another_that_starts_leaves_its_temporary_tables_alone(
+        self, running: PrivateServer, empty: PrivateServer
+    ) -> None:
+        with running.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TEMPORARY TABLE mysql.mine (id INT) ENGINE=MyISAM")
+            empty.create()
+            empty.start()
+            empty.stop()
+            cursor.execute("DROP TABLE mysql.mine")
+
     def test_starting_again_is_the_same_server(self, running: PrivateServer) -> None:
         process = running.process()
         running.start()
