@@ -69,6 +69,7 @@ def root(
 
 def main() -> None:
     """The installed `mapadmin`. Exit codes: see `mapadmin.core.errors.ExitCode`."""
+    _mend_streams()
     # What an init system or `timeout` sends is an interruption like Ctrl-C: it is reported.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -77,6 +78,17 @@ def main() -> None:
         admin.debug = True
     with error_boundary(admin):
         app(obj=admin)
+
+
+def _mend_streams() -> None:
+    """Output that was closed (`>&-`) goes nowhere; a locale without é gets `\\xe9`, no error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
