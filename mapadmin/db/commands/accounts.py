@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -191,6 +191,50 @@ def set_role(
         database.perform(_change(database, name, changed, service=service), mode)
 
 
+@app.command("set-expiry")
+def set_expiry(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="User name of a person.")],
+    last_day: Annotated[
+        str, typer.Argument(metavar="date", help="Last day (YYYY-MM-DD), or `never`.")
+    ],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Let a person's account end later, earlier, or never.
+
+    An account whose last day is over is locked, and one that is extended is unlocked, unless
+    `lock` locked it, too. Open sessions go on: see `processes` and `kill`.
+    """
+    admin = ctx.ensure_object(Admin)
+    mode = Mode(dry_run=dry_run, as_json=as_json)
+    expires = _parse_last_day(last_day)
+    with changing(admin, mode) as database:
+        person, service = find_person(database, name)
+        if service:
+            raise UsageError(
+                f"{name} is a service, and set-expiry is for people.",
+                remedy="Edit its `expires` in people.toml, then run: mapadmin db apply",
+            )
+        changed = msgspec.structs.replace(person, expires=expires)
+        plan = _change(database, name, changed, service=service)
+        if person.locked and not is_expired(changed, database.today):
+            note = f"{name} stays locked (`mapadmin db unlock {name}` ends that)"
+            plan += Plan(notes=(note,))
+        database.perform(plan, mode)
+
+
+def _parse_last_day(text: str) -> date | None:
+    if text == "never":
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is not a day.", remedy="Write it as 2027-06-30, or `never`."
+        ) from None
+
+
 def _change(database: Database, name: str, changed: Person, *, service: bool) -> Plan:
     """Somebody's entry as it shall be: people.toml, then what differs on managed accounts.
 
@@ -322,7 +366,7 @@ def _set_locked(ctx: typer.Context, name: str, mode: Mode, *, locked: bool) -> N
         if not locked and is_expired(person, database.today):
             raise UsageError(
                 f"{name} expired on {person.expires}.",
-                remedy="Extend it first: mapadmin db add-user … --expires DATE.",
+                remedy=f"Extend it: mapadmin db set-expiry {name} DATE",
             )
         for account in accounts:
             if not locked:
