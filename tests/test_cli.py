@@ -410,7 +410,7 @@ def test_server_that_does_not_answer(site: Path) -> None:
     [
         ("mapadmin ", {*GROUPS}),
         ("mapadmin j", {"journal"}),
-        ("mapadmin db set-", {"set-role", "set-password"}),
+        ("mapadmin db set-", {"set-role", "set-expiry", "set-password"}),
         ("mapadmin db apply --dr", {"--dry-run"}),
     ],
 )

@@ -289,6 +289,37 @@ def test_lock_and_unlock(lab: Lab) -> None:
     assert "Nothing to do." in lab.ok("db", "apply").err
 
 
+def test_a_new_role_without_people_toml_does_not_unlock(lab: Lab) -> None:
+    password = lab.password_of(lab.ok("db", "add-user", "alice", "--role", "reader"))
+    lab.ok("db", "lock", "alice")
+    lab.ok("db", "set-role", "alice", "experimenter")
+    with pytest.raises(pymysql.err.OperationalError):
+        lab.login("alice", password)
+    lab.ok("db", "unlock", "alice")
+    lab.login("alice", password).close()
+
+
+def test_a_new_role_does_not_count_an_unfinished_account_as_finished(lab: Lab) -> None:
+    """Its password was never handed over: marked as managed, nobody would ever get one."""
+    lab.write_people("")
+    lab.ok("db", "add-user", "alice", "--role", "reader")
+    lab.server.sql(
+        "UPDATE mapadmin.account SET state = 'creating'", "ALTER USER alice ACCOUNT LOCK"
+    )
+    refused = lab.run("db", "set-role", "alice", "experimenter")
+    assert refused.code == 2
+    assert "mapadmin db add-user alice --role reader" in refused.err
+    ran = lab.ok("db", "add-user", "alice", "--role", "reader")
+    lab.login("alice", lab.password_of(ran)).close()
+
+
+def test_a_new_role_leaves_an_account_of_somebody_elses_making_alone(lab: Lab) -> None:
+    lab.write_people('[people.alice]\nrole = "reader"\n')
+    lab.server.sql("CREATE USER 'alice'@'%' IDENTIFIED BY 'theirs'")
+    ran = lab.ok("db", "set-role", "alice", "experimenter")
+    assert "alice@% is not managed, and is left alone" in ran.err
+
+
 def test_a_second_host_is_a_second_account(lab: Lab) -> None:
     lab.write_people(PEOPLE)
     lab.ok("db", "add-user", "alice", "--role", "reader")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +22,7 @@ from mapadmin.db.names import check_host, check_new_name
 from mapadmin.db.passwords import DataJoint, Handover, read_password
 from mapadmin.db.policy import Wanted, is_expired
 from mapadmin.db.site_entries import entry_values
-from mapadmin.db.state import Stage
+from mapadmin.db.state import Managed, Stage
 from mapadmin.db.statements import SqlStep
 from mapadmin.options import DryRun, Json
 from mapadmin.site import Person, require_role
@@ -188,13 +188,87 @@ def set_role(
     with changing(admin, mode) as database:
         person, service = find_person(database, name)
         changed = msgspec.structs.replace(person, role=role)
-        changes = Changes()
-        edit = _edit_entry(database, name, changed, service=service, changes=changes)
-        for wanted in database.policy.wanted(name, changed, service=service):
-            known = database.managed.get(wanted.account)
-            if known is not None and wanted.account in database.tables.accounts:
-                database.differ.change(wanted, known, changes)
-        database.perform(Plan(tuple(edit)) + changes.plan(), mode)
+        database.perform(_change(database, name, changed, service=service), mode)
+
+
+@app.command("set-expiry")
+def set_expiry(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="User name of a person.")],
+    last_day: Annotated[
+        str, typer.Argument(metavar="date", help="Last day (YYYY-MM-DD), or `never`.")
+    ],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Let a person's account end later, earlier, or never.
+
+    An account whose last day is over is locked, and one that is extended is unlocked, unless
+    `lock` locked it, too. Open sessions go on: see `processes` and `kill`.
+    """
+    admin = ctx.ensure_object(Admin)
+    mode = Mode(dry_run=dry_run, as_json=as_json)
+    expires = _parse_last_day(last_day)
+    with changing(admin, mode) as database:
+        person, service = find_person(database, name)
+        if service:
+            raise UsageError(
+                f"{name} is a service, and set-expiry is for people.",
+                remedy="Edit its `expires` in people.toml, then run: mapadmin db apply",
+            )
+        changed = msgspec.structs.replace(person, expires=expires)
+        plan = _change(database, name, changed, service=service)
+        if person.locked and not is_expired(changed, database.today):
+            note = f"{name} stays locked (`mapadmin db unlock {name}` ends that)"
+            plan += Plan(notes=(note,))
+        database.perform(plan, mode)
+
+
+def _parse_last_day(text: str) -> date | None:
+    if text == "never":
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is not a day.", remedy="Write it as 2027-06-30, or `never`."
+        ) from None
+
+
+def _change(database: Database, name: str, changed: Person, *, service: bool) -> Plan:
+    """Somebody's entry as it shall be: people.toml, then what differs on managed accounts.
+
+    Raises UsageError for an account that nobody can use yet: a change would count it as finished.
+    """
+    changes = Changes()
+    edit = _edit_entry(database, name, changed, service=service, changes=changes)
+    for wanted in database.policy.wanted(name, changed, service=service):
+        known = database.managed.get(wanted.account)
+        if wanted.account not in database.tables.accounts:
+            continue
+        if known is None:
+            changes.notes.append(
+                f"{wanted.account} is not managed, and is left alone "
+                f"(`mapadmin db import {name}` takes it over)"
+            )
+            continue
+        _require_finished(database, known)
+        database.differ.change(wanted, known, changes)
+    return Plan(tuple(edit)) + changes.plan()
+
+
+def _require_finished(database: Database, known: Managed) -> None:
+    if known.stage is Stage.CREATING:
+        account = known.account
+        entry = database.site.everyone().get(account.user)
+        role = entry.role if entry is not None else known.role
+        more = (" --service" if known.service else "") + (
+            f" --host {account.host}" if account.host != "%" else ""
+        )
+        raise UsageError(
+            f"{account} was never finished: nobody has its password.",
+            remedy=f"Run: mapadmin db add-user {account.user} --role {role}{more}",
+        )
 
 
 @app.command("set-password")
@@ -292,14 +366,11 @@ def _set_locked(ctx: typer.Context, name: str, mode: Mode, *, locked: bool) -> N
         if not locked and is_expired(person, database.today):
             raise UsageError(
                 f"{name} expired on {person.expires}.",
-                remedy="Extend it first: mapadmin db add-user … --expires DATE.",
+                remedy=f"Extend it: mapadmin db set-expiry {name} DATE",
             )
         for account in accounts:
-            if not locked and database.managed[account].stage is Stage.CREATING:
-                raise UsageError(
-                    f"{account} was never finished: nobody has its password.",
-                    remedy=f"Run: mapadmin db add-user {name} --role {person.role}",
-                )
+            if not locked:
+                _require_finished(database, database.managed[account])
         changes = Changes()
         changed = msgspec.structs.replace(person, locked=locked)
         edit = _edit_entry(database, name, changed, service=service, changes=changes)
@@ -331,7 +402,15 @@ def find_person(database: Database, name: str) -> tuple[Person, bool]:
         )
     hosts = [one.account.host for one in known]
     first = known[0]
-    return Person(role=first.role, expires=first.expires, hosts=hosts), first.service
+    person = Person(role=first.role, expires=first.expires, hosts=hosts)
+    # It is not remembered whether `lock` was used; the server says so, unless the day is over.
+    by_hand = not is_expired(person, database.today) and any(
+        one.stage is Stage.MANAGED
+        and one.account in database.tables.accounts
+        and database.tables.accounts[one.account].locked
+        for one in known
+    )
+    return msgspec.structs.replace(person, locked=by_hand), first.service
 
 
 def managed_accounts(database: Database, name: str, host: str | None) -> list[Account]:
