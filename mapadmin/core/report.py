@@ -38,7 +38,7 @@ SHOWN_STEPS = 40  # of a long plan on a terminal; --json and pipes have them all
 
 
 class Report:
-    """Prints for one command. With `as_json`, stdout gets one JSON document (`stream`: one a line)."""
+    """Prints for one command. With `as_json`, stdout gets one JSON document, or one a line."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json

@@ -43,7 +43,7 @@ class Changes(msgspec.Struct):
     marks: list[Step] = msgspec.field(default_factory=list)
     creates: list[Step] = msgspec.field(default_factory=list)
     grants: list[Step] = msgspec.field(default_factory=list)
-    unlocks: list[Step] = msgspec.field(default_factory=list)
+    passwords_set: list[Step] = msgspec.field(default_factory=list)
     attributes: list[Step] = msgspec.field(default_factory=list)
     revokes: list[Step] = msgspec.field(default_factory=list)
     passwords: dict[Account, Secret] = msgspec.field(default_factory=dict)
@@ -53,7 +53,7 @@ class Changes(msgspec.Struct):
         """All phases in order; `before_unlock` goes in just before an account becomes usable."""
         steps = (
             *self.marks, *self.creates, *self.grants, *before_unlock,
-            *self.unlocks, *self.attributes, *self.revokes,
+            *self.passwords_set, *self.attributes, *self.revokes,
         )  # fmt: skip
         return Plan(steps, tuple(self.notes))
 
@@ -97,7 +97,7 @@ class Differ:
         self._compare_grants(wanted, current, changes)
         secret = password or generate_password()
         changes.passwords[account] = secret
-        changes.unlocks.append(
+        changes.passwords_set.append(
             SqlStep(
                 action="set password", target=name,
                 detail="stays locked" if wanted.locked else "and unlock",
@@ -133,11 +133,11 @@ class Differ:
     def _compare_attributes(self, wanted: Wanted, current: AccountState, changes: Changes) -> None:
         name = str(wanted.account)
         if current.locked != wanted.locked:
-            why = "expired" if wanted.locked and wanted.expires else ""
             changes.attributes.append(
                 SqlStep(
                     action="lock account" if wanted.locked else "unlock account", target=name,
-                    detail=why, statements=(set_locked(wanted.account, locked=wanted.locked),),
+                    detail="expired" if wanted.expired else "",
+                    statements=(set_locked(wanted.account, locked=wanted.locked),),
                 )
             )  # fmt: skip
         if current.tls != wanted.tls:

@@ -34,6 +34,8 @@ class Wanted(msgspec.Struct, frozen=True):
     role: str = ""
     service: bool = False
     locked: bool = False
+    expired: bool = False
+    """That is why it is locked."""
     tls: bool = False
     native_roles: frozenset[str] = frozenset()
     expires: date | None = None
@@ -65,6 +67,7 @@ class Policy:
                 role=person.role,
                 service=service,
                 locked=person.locked or is_expired(person, self.today),
+                expired=is_expired(person, self.today),
                 tls=self.site.database.require_tls if tls is None else tls,
                 native_roles=frozenset(person.native_roles),
                 expires=person.expires,

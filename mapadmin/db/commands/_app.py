@@ -11,7 +11,7 @@ COMMANDS: Commands = {
     "remove-user": (f"{_HERE}.offboard", "Remove a person or a service; keep, archive or drop."),
     "set-role": (f"{_HERE}.accounts", "Give a person or service another role."),
     "set-expiry": (f"{_HERE}.accounts", "Set the last day of a person's account."),
-    "set-password": (f"{_HERE}.accounts", "Set a new password."),
+    "set-password": (f"{_HERE}.passwords", "Set a new password."),
     "lock": (f"{_HERE}.accounts", "Keep a person or service from logging in."),
     "unlock": (f"{_HERE}.accounts", "Let a locked person or service log in again."),
     "users": (f"{_HERE}.look", "All accounts."),
