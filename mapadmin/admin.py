@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +15,11 @@ import msgspec
 
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
 from mapadmin.core.files import make_private_folder
-from mapadmin.core.journal import Journal
 from mapadmin.core.plan import Kind, Outcome, Plan, Step, carry_out, held_back
 from mapadmin.core.report import Report
 
 if TYPE_CHECKING:
+    from mapadmin.core.journal import Journal
     from mapadmin.site import Site
 
 
@@ -32,19 +31,21 @@ class Mode(msgspec.Struct, frozen=True):
     as_json: bool = False
 
 
-@dataclass
 class Admin:
     """One run of one command. `close` ends what it opened, in reverse order."""
 
-    site_option: str | None = None
-    command: str = ""
-    debug: bool = False
-    _stack: ExitStack = field(default_factory=ExitStack)
+    def __init__(
+        self, site_option: str | None = None, command: str = "", *, debug: bool = False
+    ) -> None:
+        self.site_option = site_option
+        self.command = command
+        self.debug = debug
+        self._stack = ExitStack()
 
     @cached_property
     def site(self) -> Site:
         """The site folder, read and checked when first asked for."""
-        from mapadmin.site import find_site, load_site  # msgspec: not for --help
+        from mapadmin.site import find_site, load_site  # not for --help
 
         return load_site(find_site(self.site_option))
 
@@ -85,6 +86,8 @@ class Admin:
             if not mode.yes and not mode.as_json:
                 report.plan(plan)
             report.confirm(question or "Carry this out?", yes=mode.yes)
+        from mapadmin.core.journal import Journal
+
         make_private_folder(self.journal_path.parent)
         journal = Journal(self.journal_path, command=self.command)
         journal.begin(len(plan.steps))
