@@ -7,7 +7,7 @@ by the statement that sets their password, after their grants are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -42,7 +42,7 @@ class Changes(msgspec.Struct):
 
     marks: list[Step] = msgspec.field(default_factory=list)
     creates: list[Step] = msgspec.field(default_factory=list)
-    grants: list[Step] = msgspec.field(default_factory=list)
+    grants: list[SqlStep] = msgspec.field(default_factory=list)
     passwords_set: list[Step] = msgspec.field(default_factory=list)
     attributes: list[Step] = msgspec.field(default_factory=list)
     revokes: list[Step] = msgspec.field(default_factory=list)
@@ -52,7 +52,7 @@ class Changes(msgspec.Struct):
     def plan(self, *before_unlock: Step) -> Plan:
         """All phases in order; `before_unlock` goes in just before an account becomes usable."""
         steps = (
-            *self.marks, *self.creates, *self.grants, *before_unlock,
+            *self.marks, *self.creates, *_alike_together(self.grants), *before_unlock,
             *self.passwords_set, *self.attributes, *self.revokes,
         )  # fmt: skip
         return Plan(steps, tuple(self.notes))
@@ -197,6 +197,16 @@ class Differ:
     def remember(self, wanted: Wanted) -> Sql:
         """The statement that ends the creation of an account whose password was handed over."""
         return self._state.mark(_entry(wanted, Stage.MANAGED))
+
+
+def _alike_together(steps: Iterable[SqlStep]) -> Iterator[SqlStep]:
+    """The same grant to many becomes one statement, if nothing stands in between."""
+    groups: dict[tuple[str, str], list[SqlStep]] = {}
+    for step in steps:
+        (sql,) = step.statements
+        groups.setdefault((sql.head, sql.tail), []).append(step)
+    for group in groups.values():
+        yield from group
 
 
 def _entry(wanted: Wanted, stage: Stage) -> Managed:
