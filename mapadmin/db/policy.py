@@ -22,7 +22,7 @@ from mapadmin.db.grants import (
 )
 from mapadmin.db.names import MAX_PATTERN, own_pattern
 from mapadmin.db.patterns import add_up
-from mapadmin.db.statements import STATIC_PRIVILEGES, check_privileges
+from mapadmin.db.statements import GLOBAL_PRIVILEGES, STATIC_PRIVILEGES, check_privileges
 from mapadmin.site import SITE_FILE, Person, Site
 
 
@@ -131,6 +131,11 @@ class Policy:
         for privilege in sorted(privileges):
             if known is not None and privilege not in known:
                 raise SettingsError(f"{where}: {privilege!r} is not a privilege.")
+            if scope.level is not Level.GLOBAL and privilege in GLOBAL_PRIVILEGES:
+                raise SettingsError(
+                    f"{where}: {privilege} cannot be had on single schemas.",
+                    remedy=f'It is granted on everything: "*.*" = ["{privilege}"].',
+                )
         check_privileges(privileges)
         if not privileges:
             raise SettingsError(f"{where} has no privileges.", remedy='For example: ["SELECT"].')

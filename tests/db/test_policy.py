@@ -151,6 +151,11 @@ MISTAKES: list[tuple[dict[str, list[str]], str]] = [
     ({"map_*": ["SELEKT"]}, "'map_*': 'SELEKT' is not a privilege."),
     ({"map_*": ["SELECT, INSERT"]}, "'map_*': 'SELECT, INSERT' is not a privilege."),
     ({"map_*": [""]}, "'map_*': '' is not a privilege."),
+    (
+        {"map_*": ["SELECT", "process"]},
+        "'map_*': PROCESS cannot be had on single schemas. "
+         'It is granted on everything: "*.*" = ["PROCESS"].',
+    ),
     ({"map_lab.subject": ["ALL"]}, "'map_lab.subject': ALL is for schemas only. Name privileges."),
     ({"*.*": ["ALL PRIVILEGES"]}, "'*.*': ALL is for schemas only. Name privileges."),
     (
