@@ -14,8 +14,8 @@ import msgspec
 from mapadmin.core.plan import Plan, Step
 from mapadmin.core.secret import Secret, generate_password
 from mapadmin.db.grants import Account, AccountState, Flavour, GrantTables, Level, Privileges, Scope
-from mapadmin.db.matching import specificity
 from mapadmin.db.policy import Wanted
+from mapadmin.db.rights.matching import specificity
 from mapadmin.db.state import Managed, Stage, State
 from mapadmin.db.statements import (
     Sql,

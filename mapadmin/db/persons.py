@@ -16,8 +16,8 @@ from mapadmin.db.database import Database, EditPeople
 from mapadmin.db.diff import Changes
 from mapadmin.db.grants import Account
 from mapadmin.db.policy import Wanted, is_expired
-from mapadmin.db.site_entries import entry_values
 from mapadmin.db.state import Managed, Stage
+from mapadmin.people_file import entry_values
 from mapadmin.site import Person
 
 

@@ -21,7 +21,7 @@ from mapadmin.db.grants import (
     parse_scope,
 )
 from mapadmin.db.names import MAX_PATTERN, own_pattern
-from mapadmin.db.patterns import add_up
+from mapadmin.db.rights.patterns import add_up
 from mapadmin.db.statements import GLOBAL_PRIVILEGES, STATIC_PRIVILEGES, check_privileges
 from mapadmin.site import SITE_FILE, Person, Site
 

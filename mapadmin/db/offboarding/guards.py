@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mapadmin.core.errors import MapadminError
-from mapadmin.db.dependencies import ForeignKey, into, out_of
 from mapadmin.db.grants import GLOBAL, Account, Flavour, GrantTables
-from mapadmin.db.leaver import Fate, Leaver
 from mapadmin.db.names import owner_of
+from mapadmin.db.offboarding.dependencies import ForeignKey, into, out_of
+from mapadmin.db.offboarding.leaver import Fate, Leaver
 
 if TYPE_CHECKING:
-    from mapadmin.db.definers import Defined
+    from mapadmin.db.offboarding.definers import Defined
 
 _SHOWN = 10  # names in a message
 # Of mapadmin's account: without one, MySQL does not drop the definer of anything that stays.

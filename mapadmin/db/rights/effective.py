@@ -31,11 +31,19 @@ from itertools import chain, product
 
 import msgspec
 
-from mapadmin.db import matching
 from mapadmin.db.grants import GLOBAL, GRANT_OPTION, Account, AccountState, Flavour, GrantTables
-from mapadmin.db.matching import ROLE, Client, client_of, host_matches
-from mapadmin.db.restrictions import Holding, aggregate
-from mapadmin.db.rows import Effective, Row, Rows, Source, has_wildcard_character, rights, united
+from mapadmin.db.rights import matching
+from mapadmin.db.rights.matching import ROLE, Client, client_of, host_matches
+from mapadmin.db.rights.restrictions import Holding, aggregate
+from mapadmin.db.rights.rows import (
+    Effective,
+    Row,
+    Rows,
+    Source,
+    has_wildcard_character,
+    rights,
+    united,
+)
 
 __all__ = [
     "PUBLIC", "Effective", "Resolver", "Session", "Source",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from mapadmin.db.contents import rows_of
+from mapadmin.db.archives.contents import rows_of
 from mapadmin.db.statements import identifier
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from mapadmin.core.identity import whoami
 from mapadmin.core.plan import Kind, Step
 from mapadmin.core.report import Report
 from mapadmin.core.text import human_bytes
-from mapadmin.db.contents import Contents, differences, read_contents
-from mapadmin.db.dumping import Dumping
-from mapadmin.db.manifest import Archived, Folder, TableFacts, sha256
-from mapadmin.db.programs import find_programs
-from mapadmin.db.scratch import clear, scratch
+from mapadmin.db.archives.contents import Contents, differences, read_contents
+from mapadmin.db.archives.dumping import Dumping
+from mapadmin.db.archives.manifest import Archived, Folder, TableFacts, sha256
+from mapadmin.db.archives.programs import find_programs
+from mapadmin.db.archives.scratch import clear, scratch
 from mapadmin.db.statements import Sql, drop_schema
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ class TableFacts(msgspec.Struct, frozen=True):
 class Archived(msgspec.Struct, frozen=True, kw_only=True):
     """One archive: a dump that was loaded, and the copy found to be equal, before this was written.
 
-    `digest` stands for all that the schema held (see `mapadmin.db.contents`).
+    `digest` stands for all that the schema held (see `mapadmin.db.archives.contents`).
     """
 
     schema: str

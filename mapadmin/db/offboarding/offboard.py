@@ -16,12 +16,12 @@ import msgspec
 
 from mapadmin.core.plan import Plan, Step
 from mapadmin.core.text import human_bytes
-from mapadmin.db.archive import ArchiveSchema, DropArchived, drops
+from mapadmin.db.archives.archive import ArchiveSchema, DropArchived, drops
 from mapadmin.db.database import EditPeople
-from mapadmin.db.dependencies import ForeignKey, drop_order
 from mapadmin.db.grants import Account
-from mapadmin.db.guards import listed
-from mapadmin.db.leaver import Fate, Leaver
+from mapadmin.db.offboarding.dependencies import ForeignKey, drop_order
+from mapadmin.db.offboarding.guards import listed
+from mapadmin.db.offboarding.leaver import Fate, Leaver
 from mapadmin.db.state import Managed, Stage, State
 from mapadmin.db.statements import Sql, SqlStep, drop_account, set_locked
 

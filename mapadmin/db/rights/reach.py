@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from mapadmin.db.effective import Effective, Resolver, Session, Source
 from mapadmin.db.grants import (
     GLOBAL,
     Account,
@@ -21,8 +20,9 @@ from mapadmin.db.grants import (
     Scope,
     pattern_to_glob,
 )
-from mapadmin.db.holders import Holders
-from mapadmin.db.matching import specificity
+from mapadmin.db.rights.effective import Effective, Resolver, Session, Source
+from mapadmin.db.rights.holders import Holders
+from mapadmin.db.rights.matching import specificity
 
 _RULES_OF_THEIR_OWN = ("information_schema", "performance_schema")
 _STORED = re.compile(r"\\(.)|(.)", re.DOTALL)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, cast
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.secret import Secret
-from mapadmin.db.dumpfile import Seen, for_scratch, with_rows
-from mapadmin.db.exact_rows import exact_rows
+from mapadmin.db.archives.dumpfile import Seen, for_scratch, with_rows
+from mapadmin.db.archives.exact_rows import exact_rows
+from mapadmin.db.archives.programs import Login, Programs, Running, running
 from mapadmin.db.grants import Flavour
-from mapadmin.db.programs import Login, Programs, Running, running
 from mapadmin.db.server import LOCK_WAIT
 
 if TYPE_CHECKING:
-    from mapadmin.db.scratch import Scratch
+    from mapadmin.db.archives.scratch import Scratch
     from mapadmin.db.server import Server
 
 _BEAT = 30.0  # seconds between two signs of life on mapadmin's own connection

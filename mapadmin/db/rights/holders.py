@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mapadmin.db.effective import PUBLIC, Session
 from mapadmin.db.grants import Account, Flavour, Grants, GrantTables
-from mapadmin.db.matching import client_of, host_matches, row_rank
+from mapadmin.db.rights.effective import PUBLIC, Session
+from mapadmin.db.rights.matching import client_of, host_matches, row_rank
 
 
 class Holders:

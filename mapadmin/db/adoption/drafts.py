@@ -8,12 +8,12 @@ from datetime import date
 import msgspec
 
 from mapadmin.core.errors import SettingsError
+from mapadmin.db.adoption.role_inference import Holding, Roles, beyond, infer, privilege_names
 from mapadmin.db.compare import differences, is_same
 from mapadmin.db.grants import Account, AccountState, Grants, GrantTables, Level, Privileges
 from mapadmin.db.names import own_pattern
-from mapadmin.db.patterns import overlap
 from mapadmin.db.policy import Policy, Wanted, is_expired
-from mapadmin.db.role_inference import Holding, Roles, beyond, infer, privilege_names
+from mapadmin.db.rights.patterns import overlap
 from mapadmin.db.state import Managed
 from mapadmin.site import Person, Site
 

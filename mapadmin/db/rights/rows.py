@@ -8,7 +8,7 @@ from itertools import chain
 import msgspec
 
 from mapadmin.db.grants import Account, Grants, GrantTables, Level, Privileges, Scope
-from mapadmin.db.matching import Client, Rank, host_matches, matches, row_rank
+from mapadmin.db.rights.matching import Client, Rank, host_matches, matches, row_rank
 
 
 class Source(msgspec.Struct, frozen=True, order=True):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 
 from mapadmin.db.grants import Flavour, Level, Privileges, Scope
-from mapadmin.db.matching import specificity
+from mapadmin.db.rights.matching import specificity
 
 _TOKEN = re.compile(r"\\(.)|(.)", re.DOTALL)
 _ANY, _ONE = "%", "_"  # wildcard tokens; literal characters are tokens of the form "=x"

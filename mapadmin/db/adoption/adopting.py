@@ -9,10 +9,10 @@ import msgspec
 
 from mapadmin.admin import Admin
 from mapadmin.core.errors import MapadminError, UsageError
-from mapadmin.db.adopt import Adopter, Adoption
+from mapadmin.db.adoption.adopt import Adopter, Adoption
+from mapadmin.db.adoption.site_entries import people_entries
 from mapadmin.db.database import Database, open_database
 from mapadmin.db.policy import Policy, Wanted
-from mapadmin.db.site_entries import people_entries
 from mapadmin.people_file import preview
 from mapadmin.site import PEOPLE_FILE, People, Site, SiteFile
 from mapadmin.site_text import people_text, site_text, starter_roles

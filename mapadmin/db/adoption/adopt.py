@@ -13,13 +13,13 @@ from datetime import date
 
 import msgspec
 
-from mapadmin.db.adoptable import refusal, unlike
+from mapadmin.db.adoption.adoptable import refusal, unlike
+from mapadmin.db.adoption.drafts import Draft, RoleText, Settler
 from mapadmin.db.compare import differences
-from mapadmin.db.drafts import Draft, RoleText, Settler
-from mapadmin.db.effective import PUBLIC
 from mapadmin.db.grants import Account, GrantTables, Level, Scope
 from mapadmin.db.names import is_system, own_pattern
 from mapadmin.db.policy import Policy, Wanted
+from mapadmin.db.rights.effective import PUBLIC
 from mapadmin.db.state import Managed, Stage
 from mapadmin.site import Person, Site
 

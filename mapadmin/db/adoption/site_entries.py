@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mapadmin.core.plan import Kind, Step
-from mapadmin.db.adopt import Adoption
-from mapadmin.people_file import Entry, Value, set_entries
-from mapadmin.site import SITE_FILE, Person, Site
+from mapadmin.db.adoption.adopt import Adoption
+from mapadmin.people_file import Entry, Value, entry_values, set_entries
+from mapadmin.site import SITE_FILE, Site
 
 
 class WriteEntry(Step, frozen=True, kw_only=True):
@@ -16,16 +16,6 @@ class WriteEntry(Step, frozen=True, kw_only=True):
 
     path: Path
     entry: Entry
-
-
-def entry_values(person: Person) -> Mapping[str, Value]:
-    """The keys of a person's entry that say something: those that differ from the default."""
-    default = Person()
-    return {
-        key: value
-        for key in Person.__struct_fields__
-        if (value := getattr(person, key)) != getattr(default, key)
-    }
 
 
 def role_entries(adoption: Adoption) -> list[Entry]:
