@@ -20,6 +20,7 @@ from mapadmin.db.state import Managed, Stage, State
 from mapadmin.db.statements import (
     Sql,
     SqlStep,
+    clear_leftovers,
     create_locked,
     describe,
     grant,
@@ -82,6 +83,14 @@ class Differ:
         current = self._tables.accounts.get(account)
         name = str(account)
         changes.marks.append(self._mark(wanted, Stage.CREATING))
+        if account in self._tables.orphans:
+            changes.creates.append(
+                SqlStep(
+                    action="clear leftovers", target=name,
+                    detail="grants of an account that is gone; the server refuses a new one",
+                    statements=(clear_leftovers(account),),
+                )
+            )  # fmt: skip
         if current is None:
             changes.creates.append(
                 SqlStep(

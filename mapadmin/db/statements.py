@@ -174,6 +174,11 @@ def drop_account(account: Account) -> Sql:
     return Sql("DROP USER ", "%s@%s", "", (account.user, account.host))
 
 
+def clear_leftovers(account: Account) -> Sql:
+    """Delete the grants of an account that does not exist, which only this statement finds."""
+    return Sql("DROP USER IF EXISTS ", "%s@%s", "", (account.user, account.host))
+
+
 def drop_schema(schema: str) -> Sql:
     return Sql(f"DROP DATABASE {identifier(schema)}")
 

@@ -328,6 +328,23 @@ def test_without_people_toml_a_second_add_user_changes_nothing(lab: Lab) -> None
     assert "mapadmin db set-role alice worker" in refused.err
 
 
+def test_grants_that_an_earlier_account_left_are_not_inherited(lab: Lab) -> None:
+    """The server refuses to make an account for which it has such rows."""
+    lab.write_people('[people.alice]\nrole = "reader"\n')
+    lab.server.sql(
+        "CREATE DATABASE map_lab",
+        "INSERT INTO mysql.db (Host, Db, User, Drop_priv) VALUES ('%', 'map_lab', 'alice', 'Y')",
+        "FLUSH PRIVILEGES",
+    )
+    ran = lab.ok("db", "apply", "--json", "--password-file", str(lab.folder / "passwords"))
+    assert "clear leftovers" in [step["action"] for step in ran.json["steps"]]
+    assert (
+        lab.server.sql("SELECT Drop_priv FROM mysql.db WHERE user = 'alice' AND db = 'map_lab'")
+        == ()
+    )
+    assert "Nothing to do." in lab.ok("db", "apply").err
+
+
 def test_a_lock_is_called_expired_only_when_it_is(lab: Lab) -> None:
     lab.write_people('[people.alice]\nrole = "reader"\nexpires = 2099-01-31\nlocked = true\n')
     lab.ok("db", "apply")
