@@ -87,7 +87,7 @@ def _tidy(work: Work, server: Server, store: Store, result: PartResult) -> None:
         )
         left -= len(unused)
         found.append(unused)
-    _refuse_many(work, store, found)
+    _refuse_many(work, store, found, result)
     if sum(unused.count for unused in found) > store.settings.max_items:
         result.finished = False
         result.notes.append(
@@ -102,6 +102,7 @@ def _tidy(work: Work, server: Server, store: Store, result: PartResult) -> None:
     with work.progress(f"Removing unused files of {store.name}", total=total, unit="files") as bar:
         if total:
             Pruner(work, store, before, result).prune(found, bar)
+    store.backend.finish()
 
 
 def _has_rows(server: Server, store: Store) -> bool:
@@ -110,18 +111,20 @@ def _has_rows(server: Server, store: Store) -> bool:
     )  # fmt: skip
 
 
-def _refuse_many(work: Work, store: Store, found: Sequence[Unused]) -> None:
+def _refuse_many(work: Work, store: Store, found: Sequence[Unused], result: PartResult) -> None:
     """Much that nobody uses may mean that somebody's use is not seen. Raises MapadminError."""
     tracked = sum(unused.tracked for unused in found)
     number = sum(unused.count for unused in found)
     if work.force or number <= store.settings.max_share * tracked:
         return
-    raise MapadminError(
+    refusal = MapadminError(
         f"{number:,} of its {count(tracked, 'file')} are unused: more than the share of "
         f"{store.settings.max_share:g} that is removed at a time (max_share).",
-        remedy="Look at them with --dry-run --force; if that is as it should be, run it with"
-        " --force.",
+        remedy="Look at them with --dry-run; if that is as it should be, run it with --force.",
     )
+    if not work.dry_run:
+        raise refusal
+    result.notes.append(f"{store.name}: without --force, nothing is removed: {refusal.message}")
 
 
 def _plan(server: Server, store: Store, unused: Unused, before: str, result: PartResult) -> None:
