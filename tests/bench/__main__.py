@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.accounts import bench_accounts
-from tests.bench.jobs import bench_jobs
 from tests.bench.figures import bench_figures
+from tests.bench.jobs import bench_jobs
 from tests.bench.result import Result, show
 from tests.bench.startup import bench_startup
 from tests.servers import running_server
