@@ -21,6 +21,7 @@ from mapadmin.core.errors import Interrupted
 from mapadmin.lazy import Commands, lazy_group
 
 GROUPS: Commands = {
+    "cleanup": ("mapadmin.cleanup.commands", "Clear away what the pipeline leaves behind."),
     "db": ("mapadmin.db.commands", "Database accounts and grants."),
     "init": (
         "mapadmin.init_command",
@@ -28,6 +29,7 @@ GROUPS: Commands = {
     ),
     "journal": ("mapadmin.journal_command", "Who changed what, when."),
     "sandbox": ("mapadmin.sandbox.commands", "A whole site on this machine, to try things on."),
+    "workers": ("mapadmin.workers.commands", "The pipeline's workers and their jobs."),
 }
 
 

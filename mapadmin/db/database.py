@@ -22,7 +22,7 @@ from mapadmin.db.passwords import Handover
 from mapadmin.db.policy import Policy, Wanted
 from mapadmin.db.processes import KillStep, execute_kills
 from mapadmin.db.server import BATCH, Server, connect
-from mapadmin.db.state import Managed, State
+from mapadmin.db.state import Managed, State, own_schema
 from mapadmin.db.statements import SqlStep, merge
 from mapadmin.people_file import Value, remove_entry, set_entry
 
@@ -143,7 +143,7 @@ class Database:
 
     def shared_journal(self, *, limit: int) -> list[Entry]:
         """The newest entries of all machines, oldest first; none before the first change."""
-        return State(self.server, _own_schema(self.server)).journal(limit=limit)
+        return State(self.server, own_schema(self.server)).journal(limit=limit)
 
     def _mirror(self) -> None:
         try:
@@ -172,15 +172,5 @@ def changing(admin: Admin, mode: Mode) -> Iterator[Database]:
     if mode.dry_run:
         yield database
         return
-    with State(database.server, _own_schema(database.server)).lock(admin.command):
+    with State(database.server, own_schema(database.server)).lock(admin.command):
         yield database
-
-
-def _own_schema(server: Server) -> list[str]:
-    """mapadmin's schema, if it is there: known before the lock is taken, unlike the rest."""
-    rows = server.query(
-        "SELECT TABLE_SCHEMA FROM information_schema.TABLES "
-        "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = 'holder'",
-        [server.settings.schema],
-    )
-    return [row[0] for row in rows]

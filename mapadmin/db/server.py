@@ -38,6 +38,12 @@ _READ_ONLY = {1290, 1792, 1836}
 _DENIED = {1044, 1142, 1143, 1227, 1370, 1410, 3619, 3638}
 
 
+class StatementError(MapadminError):
+    """A statement that the server refused for a reason of its own; `code` is its number."""
+
+    code = 0
+
+
 class Server:
     """An open connection. `flavour` and `version` say what answers."""
 
@@ -256,7 +262,9 @@ def explain(error: Exception, settings: DatabaseSettings, sql: Sql | None = None
     for codes, make in _EXPLANATIONS:
         if code in codes:
             return make(where, text, doing)
-    return MapadminError(f"{where}: {text}{doing} [{code}].")
+    refused = StatementError(f"{where}: {text}{doing} [{code}].")
+    refused.code = code
+    return refused
 
 
 def _lost(where: str, text: str, doing: str) -> MapadminError:

@@ -171,15 +171,19 @@ class State:
     # --- lock -----------------------------------------------------------------------------------
 
     @contextmanager
-    def lock(self, command: str, *, wait: float = 3.0) -> Iterator[None]:
-        """Be the only mapadmin that changes accounts on this server, for the body.
+    def lock(
+        self, command: str, *, wait: float = 3.0, work: str = "changing accounts"
+    ) -> Iterator[None]:
+        """Be the only mapadmin that does this kind of work on this server, for the body.
 
         Raises LockedError naming the holder, after `wait` seconds.
         """
         name = f"mapadmin:{self._name}"
+        if work != "changing accounts":  # a lock of its own; at most 64 characters
+            name = f"mapadmin:{work[:16]}:{self._name}"[:64]
         if not self._server.acquire_lock(name, wait):
             raise LockedError(
-                f"Another mapadmin is changing accounts on this server: {self._holder(name)}.",
+                f"Another mapadmin is {work} on this server: {self._holder(name)}.",
                 remedy="Wait for it to finish, then run this again.",
             )
         try:
@@ -247,3 +251,13 @@ class State:
         )
         names = Entry.__struct_fields__
         return [Entry(**dict(zip(names, row, strict=True))) for row in reversed(rows)]
+
+
+def own_schema(server: Server) -> list[str]:
+    """mapadmin's schema, if it is there: known before the lock is taken, unlike the rest."""
+    rows = server.query(
+        "SELECT TABLE_SCHEMA FROM information_schema.TABLES "
+        "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = 'holder'",
+        [server.settings.schema],
+    )
+    return [row[0] for row in rows]

@@ -5,6 +5,7 @@ that names the key, the file and the fix. No value in them is ever a secret, onl
 """
 
 from mapadmin.site.base import RefusedError, Settings
+from mapadmin.site.cleanup import CleanupSettings, JobsCleanup, OutdatedRule, StageFolder
 from mapadmin.site.database import DatabaseSettings, Tls
 from mapadmin.site.folder import (
     PEOPLE_FILE,
@@ -20,10 +21,14 @@ from mapadmin.site.folder import (
     role_names,
 )
 from mapadmin.site.people import People, Person
+from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.settings import SiteFile, SiteSettings
+from mapadmin.site.stores import StoreProtocol, StoreSettings
 
 __all__ = [
-    "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "DatabaseSettings", "People", "Person",
-    "RefusedError", "Settings", "Site", "SiteFile", "SiteSettings", "Tls", "convert", "expand",
-    "find_site", "load_site", "refuse_writable", "require_role", "role_names",
+    "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "CleanupSettings", "DatabaseSettings",
+    "JobsCleanup", "OutdatedRule", "People", "Person", "PipelineSettings", "RefusedError",
+    "Settings", "Site", "SiteFile", "SiteSettings", "StageFolder", "StoreProtocol", "StoreSettings",
+    "Tls", "convert", "expand", "find_site", "load_site", "refuse_writable", "require_role",
+    "role_names",
 ]  # fmt: skip

@@ -7,7 +7,10 @@ import re
 import msgspec
 
 from mapadmin.site.base import RefusedError, Settings
+from mapadmin.site.cleanup import CleanupSettings
 from mapadmin.site.database import DatabaseSettings
+from mapadmin.site.pipeline import PipelineSettings
+from mapadmin.site.stores import StoreSettings
 
 
 class SiteSettings(Settings, frozen=True, kw_only=True):
@@ -32,3 +35,7 @@ class SiteFile(Settings, frozen=True, kw_only=True):
     database: DatabaseSettings | None = None
     roles: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
     """Role -> schema pattern -> privileges (or ["ALL"])."""
+    pipeline: PipelineSettings = PipelineSettings()
+    cleanup: CleanupSettings = CleanupSettings()
+    stores: dict[str, StoreSettings] = msgspec.field(default_factory=dict)
+    """External stores by the name that DataJoint's configuration gives them."""

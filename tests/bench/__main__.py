@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.accounts import bench_accounts
+from tests.bench.figures import bench_figures
+from tests.bench.jobs import bench_jobs
 from tests.bench.result import Result, show
 from tests.bench.startup import bench_startup
 from tests.servers import running_server
@@ -28,6 +30,8 @@ def main() -> None:
         for flavour in ("mysql", "mariadb"):
             with running_server(flavour, folder / flavour, *DURABLE) as server:
                 results += bench_accounts(server, folder / f"site-{flavour}")
+                results += bench_jobs(server, folder / f"jobs-{flavour}")
+                results += bench_figures(server, folder / f"figures-{flavour}")
     show(results)
     sys.exit(not all(result.reached for result in results))
 

@@ -1,0 +1,1 @@
+"""What cron runs every night: old jobs, unused figures, outdated results, the trash."""

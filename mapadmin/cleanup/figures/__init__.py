@@ -1,0 +1,1 @@
+"""`cleanup figures`: unused files of external stores, and what does not go together."""

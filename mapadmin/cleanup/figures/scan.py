@@ -1,0 +1,143 @@
+"""Which files nobody uses: the tracking table page by page, and never the whole of it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from mapadmin.cleanup.figures.store import Store, Tracker, select
+from mapadmin.pipeline.inventory import OwnTable
+from mapadmin.pipeline.stores import is_unused
+from mapadmin.pipeline.stores_layout import Tracked
+
+if TYPE_CHECKING:
+    from mapadmin.cleanup.parts import PartResult
+    from mapadmin.db.server import Server
+
+PAGE = 10_000  # rows that one statement looks at
+HASH = 16  # bytes
+
+
+class Unused:
+    """The files of one tracking table that nobody uses, as the hashes of their rows.
+
+    At the most `keep` of them are kept, packed: a million take 16 MB. The rest is only counted.
+    """
+
+    def __init__(self, table: OwnTable, keep: int) -> None:
+        self.table = table
+        self.tracked = 0
+        self.count = 0
+        self.bytes = 0
+        self._keep = keep
+        self._hashes = bytearray()
+
+    def add(self, digest: bytes, size: int) -> None:
+        self.count += 1
+        self.bytes += size
+        if len(self) < self._keep:
+            self._hashes += digest
+
+    def __len__(self) -> int:
+        return len(self._hashes) // HASH
+
+    def batches(self, number: int) -> Iterator[list[bytes]]:
+        """The kept hashes, `number` at a time."""
+        for start in range(0, len(self._hashes), number * HASH):
+            some = self._hashes[start : start + number * HASH]
+            yield [bytes(some[at : at + HASH]) for at in range(0, len(some), HASH)]
+
+
+def oldest_moment(server: Server, grace: float) -> str:
+    """Rows written before this moment (UTC, as SQL takes it) are old enough to be looked at.
+
+    It is `grace` seconds ago, and before every transaction that is open now: one that began earlier
+    than a row was written does not see the row, and may upload its file once more.
+    """
+    (row,) = server.query("SELECT CAST(UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND AS CHAR)", [
+        int(grace * 1e6)
+    ])  # fmt: skip
+    (open_since,) = server.query(
+        "SELECT CAST(MIN(CONVERT_TZ(trx_started, 'SYSTEM', '+00:00')) AS CHAR) "
+        "FROM information_schema.INNODB_TRX WHERE trx_mysql_thread_id <> CONNECTION_ID()",
+        [],
+    )
+    return min(str(moment) for moment in (row[0], open_since[0]) if moment is not None)
+
+
+def find_unused(
+    server: Server,
+    store: Store,
+    table: OwnTable,
+    *,
+    before: str,
+    keep: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> Unused:
+    """The rows of a tracking table that nobody refers to, written before a moment.
+
+    `stop` is asked before each page; then the answer is of the pages until there.
+    """
+    found = Unused(table, keep)
+    ((found.tracked,),) = server.query(f"SELECT COUNT(*) FROM {table.sql}", [])
+    condition = is_unused(store.references(table), "t")
+    last = b""
+    while not stop():
+        # Where the page ends, from the index alone; then only what is unused comes over the wire.
+        end = server.query(
+            f"SELECT `hash` FROM {table.sql} WHERE `hash` > %s ORDER BY `hash` "
+            f"LIMIT 1 OFFSET {PAGE - 1}",
+            [last],
+        )
+        limits, upto = ([last, end[0][0]], "AND t.`hash` <= %s") if end else ([last], "")
+        for digest, size in server.query(
+            f"SELECT t.`hash`, t.`size` FROM {table.sql} t WHERE t.`hash` > %s {upto} "
+            f"AND t.`timestamp` < %s AND {condition}",
+            [*limits, before],
+        ):
+            found.add(digest, size)
+        if not end:
+            break
+        last = end[0][0]
+    return found
+
+
+def still_unused(
+    server: Server, store: Store, table: OwnTable, hashes: Sequence[bytes], before: str,
+    result: PartResult,
+) -> tuple[dict[str, Tracked], set[str]]:  # fmt: skip
+    """Rows by key that are as they were when found, and the keys of files that stay nevertheless.
+
+    A row stays while another schema tracks its file and uses it, or may: else a worker could upload
+    another version of what is in use there. When nobody uses any of them, the file goes with the
+    last row. What is left out is counted in `result`: as `shared`, or as `left_alone` where it is
+    not certain which file is meant.
+    """
+    condition = f"AND t.`timestamp` < '{before}' AND {is_unused(store.references(table), 't')}"
+    rows = {}
+    for row in select(server, table, hashes, more=condition):
+        key = store.key_of(table, row)
+        if key is None:
+            result.count("left_alone")
+        else:
+            rows[key] = row
+    staying = set()
+    for key, trackers in store.trackers(server, rows, dirty=True).items():
+        others = [other for other in trackers if str(other.table) != str(table)]
+        if not others:
+            continue
+        if all(_is_free(server, store, other, before) for other in others):
+            staying.add(key)
+        else:
+            result.count("shared")
+            del rows[key]
+    return rows, staying
+
+
+def _is_free(server: Server, store: Store, other: Tracker, before: str) -> bool:
+    """Whether another table's row is one that a cleanup would delete as well."""
+    if not store.is_tidied(other.table):
+        return False
+    unused = is_unused(store.references(other.table), "t")
+    condition = f"AND t.`timestamp` < '{before}' AND {unused}"
+    return bool(list(select(server, other.table, [other.row.hash], more=condition)))

@@ -1,0 +1,225 @@
+"""The stores of a site: which tables track files in each, and who else may track the same file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mapadmin.cleanup.figures.backend import Backend
+from mapadmin.core.errors import SettingsError, UnreachableError
+from mapadmin.pipeline.inventory import OwnTable
+from mapadmin.pipeline.stores import NewerColumn, Reference
+from mapadmin.pipeline.stores_layout import COLUMNS, Tracked, hash_of, key_of, parse_key
+from mapadmin.site import StoreProtocol, StoreSettings
+
+if TYPE_CHECKING:
+    from mapadmin.db.server import Server
+    from mapadmin.site import Site
+
+AT_ONCE = 1000  # hashes in one query
+_SAMPLE = 20
+SELECTED = ", ".join(
+    f"CAST(t.`{name}` AS CHAR)" if name == "timestamp" else f"t.`{name}`" for name in COLUMNS
+)
+
+
+class Tracker(msgspec.Struct, frozen=True):
+    """A row that tracks a certain file, and the table that it is in."""
+
+    table: OwnTable
+    row: Tracked
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """A hash to look for, in the tables of one schema or (None) of all."""
+
+    hash: bytes
+    key: str
+    inside: str
+    """The key in the store of the table that is looked into."""
+    schema: str | None
+
+
+class Store:
+    """One store of the site file: its files, and the project's tables that track them."""
+
+    def __init__(
+        self,
+        name: str,
+        site: Site,
+        backend: Backend,
+        everywhere: Sequence[OwnTable],
+        tables: Sequence[OwnTable],
+        references: Mapping[str, Sequence[Reference]],
+        newer: Sequence[NewerColumn] = (),
+        tidied: Iterable[OwnTable] = (),
+    ) -> None:
+        self.name = name
+        self.settings: StoreSettings = site.settings.stores[name]
+        self.backend = backend
+        self.tables = tables
+        """Those that are tidied: in the project's schemas, and as DataJoint makes them."""
+        self.newer = newer
+        """Columns of DataJoint 2.x that keep files here, too."""
+        self._stores = site.settings.stores
+        self._everywhere = everywhere
+        self._schemas = {table.schema for table in everywhere}
+        self._references = references
+        self._tidied = {str(table) for table in (*tables, *tidied)}
+
+    def is_tidied(self, table: OwnTable) -> bool:
+        """Whether a table, of this or another store, is one that a cleanup deletes rows from."""
+        return str(table) in self._tidied
+
+    def references(self, table: OwnTable) -> Sequence[Reference]:
+        """The columns in which a file of this table may be in use."""
+        return self._references[str(table)]
+
+    def key_of(self, table: OwnTable, row: Tracked) -> str | None:
+        return key_of(row, table.schema, self.settings.subfolding)
+
+    def trackers(
+        self, server: Server, keys: Iterable[str], *, dirty: bool = False
+    ) -> dict[str, list[Tracker]]:
+        """The rows, of whichever schema and store, that track these files; none: not in the answer.
+
+        With `dirty`, rows count that somebody has inserted and not committed yet.
+        """
+        found: dict[str, list[Tracker]] = {}
+        keys = list(keys)
+        wanted: dict[str, list[_Wanted]] = {}  # by store
+        for table in self._everywhere:
+            if table.store not in wanted:
+                wanted[table.store] = list(self._wanted(table, keys))
+            by_hash = {
+                each.hash: each for each in wanted[table.store]
+                if each.schema in (None, table.schema)
+            }  # fmt: skip
+            for row in select(server, table, list(by_hash), dirty=dirty):
+                each = by_hash[row.hash]
+                if key_of(row, table.schema, self._folds(table)) == each.inside:
+                    found.setdefault(each.key, []).append(Tracker(table, row))
+        return found
+
+    def _wanted(self, table: OwnTable, keys: Iterable[str]) -> Iterator[_Wanted]:
+        """The hashes under which tables of this table's store would track files of this store.
+
+        Two stores may lie in one another. Where the table's store is, if the site file does not
+        tell, is taken to be here.
+        """
+        folds = self._folds(table)
+        for key in keys:
+            inside = self._seen_from(table, key)
+            if inside is None:
+                continue
+            parsed = parse_key(inside, folds)
+            if parsed is not None:
+                yield _Wanted(parsed[1], key, inside, parsed[0])
+            if parsed is None or parsed[0] not in self._schemas:
+                yield _Wanted(hash_of(inside), key, inside, None)
+
+    def _folds(self, table: OwnTable) -> Sequence[int]:
+        return self._stores.get(table.store, self.settings).subfolding
+
+    def _seen_from(self, table: OwnTable, key: str) -> str | None:
+        """A key of this store as one of the table's store; None for a file that is not in that."""
+        other = self._stores.get(table.store)
+        if other is None or table.store == self.name:
+            return key
+        mine = self.settings
+        if (mine.protocol, mine.endpoint, mine.bucket) != (
+            other.protocol, other.endpoint, other.bucket
+        ):  # fmt: skip
+            return None
+        full = PurePosixPath(mine.location, key)
+        if not full.is_relative_to(PurePosixPath(other.location)):
+            return None
+        return str(full.relative_to(PurePosixPath(other.location)))
+
+    def prove_reachable(self, server: Server) -> None:
+        """Make sure that the store is there, by files that are known to be in it.
+
+        A folder whose file system is not mounted looks like one from which all files have gone.
+        Raises UnreachableError.
+        """
+        self.backend.check()
+        keys = []
+        for table in self.tables:
+            rows = server.query(f"SELECT {SELECTED} FROM {table.sql} t LIMIT {_SAMPLE}", [])
+            keys += [self.key_of(table, Tracked(*row)) for row in rows]
+        known = [key for key in keys if key is not None]
+        if known and not any(map(self.backend.exists, known)):
+            raise UnreachableError(
+                f"None of {len(known)} files that the store {self.name!r} tracks is in "
+                f"{self.backend.where}: no row is deleted for a file that is not found.",
+                remedy="Is the location the one of DataJoint's configuration, and mounted?",
+            )
+
+
+def select(
+    server: Server, table: OwnTable, hashes: Sequence[bytes], *, dirty: bool = False, more: str = ""
+) -> Iterator[Tracked]:
+    """The rows of these hashes; `more` are further conditions or a locking clause."""
+    for start in range(0, len(hashes), AT_ONCE):
+        some = hashes[start : start + AT_ONCE]
+        if dirty:
+            server.query("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED", [])
+        places = ", ".join(["%s"] * len(some))
+        sql = f"SELECT {SELECTED} FROM {table.sql} t WHERE t.`hash` IN ({places}) {more}"
+        for row in server.query(sql, some):
+            yield Tracked(*row)
+
+
+def make_backend(name: str, site: Site) -> Backend:
+    """The files of a store of the site file."""
+    settings = site.settings.stores[name]
+    if settings.protocol is StoreProtocol.FILE:
+        from mapadmin.cleanup.figures.folder import Folder
+
+        return Folder(settings.location, settings.trash)
+    from mapadmin.cleanup.figures.bucket import Bucket
+
+    keys = None
+    if settings.access_key:
+        keys = (
+            site.secret(settings.access_key, f"stores.{name}.access_key"),
+            site.secret(settings.secret_key, f"stores.{name}.secret_key"),
+        )
+    return Bucket(settings, keys)
+
+
+def open_stores(server: Server, site: Site, only: str | None = None) -> list[Store]:
+    """The stores of the site file, with all that tracks files in them.
+
+    `only` names one of them. Raises SettingsError when there is none, and MapadminError when
+    tracking tables may be out of sight.
+    """
+    from mapadmin.pipeline.inventory import project_schemas, take_inventory
+    from mapadmin.pipeline.stores import by_store, find_newer, find_references, refuse_hidden
+
+    stores = site.settings.stores
+    if not stores:
+        raise SettingsError(
+            "The site file describes no store.",
+            remedy="Add [stores.<name>] with protocol and location, as DataJoint's configuration"
+            " has them.",
+        )
+    everywhere = take_inventory(server, ["*"]).stores
+    refuse_hidden(server, everywhere)
+    tidied = by_store(
+        table for table in take_inventory(server, project_schemas(site)).stores if not table.problem
+    )
+    references = find_references(server, everywhere)
+    newer = find_newer(server)
+    return [
+        Store(
+            name, site, make_backend(name, site), everywhere, tidied.get(name, ()), references,
+            (*newer.get(name, ()), *newer.get("", ())),
+            [table for other, group in tidied.items() if other in stores for table in group],
+        )
+        for name in sorted(stores)
+        if only in (None, name)
+    ]  # fmt: skip

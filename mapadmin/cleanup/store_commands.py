@@ -1,0 +1,144 @@
+"""`cleanup figures` and `cleanup trash`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mapadmin.admin import Admin
+from mapadmin.cleanup.commands import app
+from mapadmin.cleanup.options import Force, Metrics, Quiet, SkipLocked, TimeLimit, clean_up
+from mapadmin.cleanup.runner import How, run_parts
+from mapadmin.core.errors import ExitCode, UsageError
+from mapadmin.core.report import Report
+from mapadmin.core.text import count, human_bytes
+from mapadmin.options import DryRun, Json, Yes
+
+if TYPE_CHECKING:
+    from mapadmin.cleanup.figures.reconcile import Mismatch
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Only this store of the site file.")
+]
+
+
+@app.command("figures")
+def figures(
+    ctx: typer.Context,
+    store: StoreOption = None,
+    reconcile: Annotated[
+        bool,
+        typer.Option("--reconcile", help="List files without a row and rows without a file."),
+    ] = False,
+    collect: Annotated[
+        bool,
+        typer.Option("--collect", help="With --reconcile: move files without a row to the trash."),
+    ] = False,
+    quiet: Quiet = False,
+    skip_locked: SkipLocked = False,
+    time_limit: TimeLimit = None,
+    metrics: Metrics = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Move files of the external stores that no row refers to any more into the trash.
+
+    `[stores.<name>]` says where they are, and for how long a file is left alone. From the trash, a
+    file comes back by itself when a row needs it; `cleanup trash` empties it. Stores of DataJoint
+    0.12 to 0.14 are covered; in those of 2.x no table tracks the files, and they are left alone.
+
+    --reconcile lists what does not go together, a line each (with --json a document each), and
+    exits with 5 when there is any.
+    """
+    if collect and not reconcile:
+        raise UsageError("--collect goes with --reconcile.")
+    _require(ctx.ensure_object(Admin), store)
+    if reconcile:
+        how = How(dry_run=dry_run or not collect, force=force, time_limit=time_limit)
+        _reconcile(ctx.ensure_object(Admin), store, how, Report(as_json=as_json))
+        return
+    from mapadmin.cleanup.figures.part import FiguresPart
+
+    clean_up(
+        ctx.ensure_object(Admin), lambda: [FiguresPart(store)],
+        How(dry_run=dry_run, force=force, time_limit=time_limit),
+        as_json=as_json, quiet=quiet, skip_locked=skip_locked, metrics=metrics,
+    )  # fmt: skip
+
+
+def _require(admin: Admin, store: str | None) -> None:
+    """Refuse a store that the site file does not have. Raises UsageError."""
+    known = admin.site.settings.stores
+    if store is not None and store not in known:
+        raise UsageError(
+            f"The site file has no store {store!r}.",
+            remedy=f"It has: {', '.join(sorted(known)) or 'none'}.",
+        )
+
+
+def _reconcile(admin: Admin, store: str | None, how: How, report: Report) -> None:
+    from mapadmin.cleanup.figures.reconcile import ReconcilePart
+
+    def tell(mismatch: Mismatch) -> None:
+        report.stream([mismatch], _line)
+
+    run = run_parts(admin, [ReconcilePart(store, tell, collect=not how.dry_run)], how, report)
+    (result,) = run.parts
+    for note in result.notes:
+        report.say(note)
+    for failure in result.failures:
+        report.say(f"Error: {failure}")
+    numbers = {name: result.details.get(name, 0) for name in _FOUND}
+    report.say(
+        "; ".join(f"{count(numbers[name], noun)} {rest}" for name, (noun, rest) in _FOUND.items())
+        + f". ({run.seconds:.1f} s)"
+    )
+    if not how.dry_run:
+        report.say(f"Moved to the trash: {count(result.items, 'file')}.")
+    if result.failures or not result.finished:
+        raise typer.Exit(ExitCode.FAILED)
+    if how.dry_run and any(numbers.values()):
+        raise typer.Exit(ExitCode.DRIFT)
+
+
+_FOUND = {
+    "untracked": ("file", "without a row"),
+    "missing": ("row", "in use without a file"),
+    "missing_unused": ("row", "of nobody's without a file"),
+}
+
+
+def _line(mismatch: Mismatch) -> str:
+    of = f", {mismatch.table}" if mismatch.table else ""
+    return (
+        f"{mismatch.kind}: {mismatch.store}: {mismatch.key} "
+        f"({human_bytes(mismatch.size)}, {mismatch.since}{of})"
+    )
+
+
+@app.command("trash")
+def trash(
+    ctx: typer.Context,
+    store: StoreOption = None,
+    quiet: Quiet = False,
+    skip_locked: SkipLocked = False,
+    time_limit: TimeLimit = None,
+    metrics: Metrics = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Delete for good what has been in the trash of a store for `trash_days`.
+
+    Whatever has a row again is put back first. Without --yes, files are only counted.
+    """
+    from mapadmin.cleanup.trash import TrashPart
+
+    _require(ctx.ensure_object(Admin), store)
+    clean_up(
+        ctx.ensure_object(Admin), lambda: [TrashPart(store)],
+        How(dry_run=dry_run, yes=yes, time_limit=time_limit),
+        as_json=as_json, quiet=quiet, skip_locked=skip_locked, metrics=metrics,
+    )  # fmt: skip

@@ -1,0 +1,112 @@
+"""Whose threads are on the server: what tells a worker that is alive from one that is not.
+
+Names: a worker that sets PyMySQL's `program_name` to `mapadmin-worker:<host>:<pid>`, or with
+`:<when it started, in Unix seconds>` behind it, is known for certain, on every connection it makes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mapadmin.core.errors import MapadminError
+from mapadmin.db.grants import Flavour
+
+if TYPE_CHECKING:
+    from mapadmin.db.server import Server
+
+WORKER = "mapadmin-worker:"
+
+
+class WorkerName(msgspec.Struct, frozen=True):
+    """Who a worker says it is; `started` is in Unix seconds."""
+
+    host: str
+    pid: int
+    started: float | None = None
+
+
+class Thread(msgspec.Struct, frozen=True):
+    """One session, with what its client said of itself; `pid` is in the client's own counting."""
+
+    id: int
+    user: str
+    address: str
+    pid: int | None = None
+    worker: WorkerName | None = None
+
+
+# Only what can be a worker's: the threads of replicas and of the server itself hold no job.
+_THREADS = """SELECT p.ID, p.USER, p.HOST,
+MAX(CASE WHEN a.ATTR_NAME = '_pid' THEN a.ATTR_VALUE END),
+MAX(CASE WHEN a.ATTR_NAME = 'program_name' THEN a.ATTR_VALUE END)
+FROM {source}.processlist p LEFT JOIN performance_schema.session_connect_attrs a
+ON a.PROCESSLIST_ID = p.ID AND a.ATTR_NAME IN ('_pid', 'program_name')
+WHERE p.ID <> CONNECTION_ID() GROUP BY p.ID, p.USER, p.HOST"""
+
+_MAY_SEE = """SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES
+WHERE PRIVILEGE_TYPE IN ('PROCESS', 'SUPER') AND GRANTEE IN ({mine})"""
+
+
+def read_threads(server: Server) -> list[Thread]:
+    """All sessions but this one, whoever's they are. Call `require_sight` before."""
+    modern = server.flavour is Flavour.MYSQL and server.version >= (8, 0, 22)
+    source = "performance_schema" if modern else "information_schema"
+    return [
+        Thread(
+            id=int(number),
+            user=str(user or ""),
+            address=_address(str(host or "")),
+            pid=int(pid) if str(pid or "").isdigit() else None,
+            worker=worker_name(_text(name)),
+        )
+        for number, user, host, pid, name in server.query(_THREADS.format(source=source))
+    ]
+
+
+def require_sight(server: Server) -> None:
+    """Raises MapadminError when a living worker could look dead from here."""
+    user, _, host = server.current_user.rpartition("@")
+    mine = ["'" + user.replace("'", "''") + "'@'" + host.replace("'", "''") + "'"]
+    if server.flavour is Flavour.MYSQL:
+        rows = server.query("SELECT ROLE_NAME, ROLE_HOST FROM information_schema.ENABLED_ROLES")
+        mine += [f"'{role}'@'{at}'" for role, at in rows]
+    else:
+        rows = server.query("SELECT ROLE_NAME FROM information_schema.ENABLED_ROLES")
+        mine += [f"'{role}'" for (role,) in rows if role and role != "NULL"]
+    marks = ", ".join(["%s"] * len(mine))
+    if not server.query(_MAY_SEE.format(mine=marks), mine)[0][0]:
+        raise MapadminError(
+            "mapadmin's account may not see other users' sessions, so every worker would look dead.",
+            remedy=f"Grant it PROCESS: GRANT PROCESS ON *.* TO {mine[0]}",
+        )
+    if not int(server.query("SELECT @@performance_schema")[0][0]):
+        raise MapadminError(
+            "performance_schema is off on the server, so a worker that has reconnected looks dead.",
+            remedy="Set performance_schema = ON in the server's parameters, and restart it.",
+        )
+    server.query("SELECT 1 FROM performance_schema.session_connect_attrs LIMIT 1")  # or is denied
+
+
+def worker_name(text: str) -> WorkerName | None:
+    """Who a `program_name` says it is; None when it is no worker's."""
+    if not text.startswith(WORKER):
+        return None
+    host, _, rest = text.removeprefix(WORKER).partition(":")
+    pid, _, started = rest.partition(":")
+    if not pid.isdigit():
+        return None
+    try:
+        return WorkerName(host, int(pid), float(started) if started else None)
+    except ValueError:
+        return WorkerName(host, int(pid))
+
+
+def _address(host: str) -> str:
+    """Without the port."""
+    return host.rpartition(":")[0] or host
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")

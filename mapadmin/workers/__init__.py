@@ -1,0 +1,1 @@
+"""The pipeline's workers: what they did, what they left undone."""

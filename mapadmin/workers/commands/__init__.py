@@ -1,0 +1,5 @@
+"""`mapadmin workers ...`: each module holds some of its commands, imported when one is used."""
+
+from mapadmin.workers.commands._app import app
+
+__all__ = ["app"]

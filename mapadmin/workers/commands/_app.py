@@ -1,0 +1,26 @@
+"""The group that all `mapadmin workers` commands belong to, and where each of them is."""
+
+import typer
+
+from mapadmin.lazy import Commands, lazy_group
+
+_HERE = "mapadmin.workers.commands"
+
+COMMANDS: Commands = {
+    "jobs": (f"{_HERE}.jobs", "Jobs of each table: reserved, failed, waiting."),
+    "errors": (f"{_HERE}.errors", "Failed jobs, by what their messages mean."),
+    "retry": (f"{_HERE}.retry", "Let failed jobs be tried again."),
+    "progress": (f"{_HERE}.progress", "How much of each table has been computed."),
+}
+
+app = typer.Typer(
+    cls=lazy_group(COMMANDS),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The pipeline's workers and their jobs.",
+)
+
+
+@app.callback()
+def group() -> None:
+    """What makes this a group, also before any of its commands has been imported."""

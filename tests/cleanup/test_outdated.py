@@ -1,0 +1,241 @@
+"""`cleanup outdated`: real pipelines, deleted from by their own DataJoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.cleanup.conftest import MakePipeline
+from tests.lab import Lab
+from tests.pipeline.environments import Pipeline, python_of
+
+
+def rules(lab: Lab, one: Pipeline, *texts: str, more: str = "") -> None:
+    """A site file with these rules, and the pipeline's own Python as its command."""
+    command = [*one.shell, python_of(one.generation)]
+    lab.roles = f"[pipeline]\ncommand = {json.dumps(command)}\n[cleanup]\nparts = ['outdated']\n"
+    lab.roles += "".join(f"[[cleanup.outdated]]\n{text}\n" for text in texts) + more
+    lab.write_site()
+
+
+def rows(lab: Lab, table: str) -> int:
+    ((number,),) = lab.server.sql(f"SELECT COUNT(*) FROM {table}")
+    return int(str(number))
+
+
+SHORT = """
+name = "short"
+schema = "map_lab"
+table = "Spikes"
+restriction = "session <= 3 AND made_by LIKE '%:%'"
+"""
+
+
+@pytest.fixture
+def one(request: pytest.FixtureRequest, lab: Lab, pipeline: MakePipeline) -> Pipeline:
+    """Ten sessions, their spikes, and a report on each."""
+    generation = getattr(request, "param", 0)
+    made = pipeline(generation)
+    made.make(*[(n, 0, "") for n in range(1, 11)], populate=True, reports=True)
+    return made
+
+
+def test_rows_are_deleted_with_all_that_hangs_on_them(lab: Lab, one: Pipeline) -> None:
+    rules(lab, one, SHORT)
+    planned = lab.ok("cleanup", "outdated", "--dry-run", "--json").json
+    assert [(item["target"], item["count"]) for item in planned["parts"][0]["planned"]] == [
+        ("map_lab.Spikes", 3),
+        ("map_lab.SpikeReport", 3),
+    ]
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")) == (10, 10)
+    asked = lab.ok("cleanup", "outdated")
+    assert "nothing is deleted without --yes (3 of map_lab.Spikes, 3 of map_lab.S" in asked.err
+    assert rows(lab, "map_lab.__spikes") == 10
+    done = lab.ok("cleanup", "--yes")
+    assert "Cleaned up: outdated 6 items." in done.err
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")) == (7, 7)
+    again = lab.ok("cleanup", "--yes", "--quiet")
+    assert (again.out, again.err) == ("", "")
+
+
+def test_datajoint_2_deletes_its_own(mysql_lab: Lab, mysql_pipeline: MakePipeline) -> None:
+    made = mysql_pipeline(2)
+    made.make(*[(n, 0, "") for n in range(1, 11)], populate=True, reports=True)
+    rules(mysql_lab, made, SHORT)
+    done = mysql_lab.ok("cleanup", "--yes")
+    assert "Cleaned up: outdated 6 items." in done.err
+    assert rows(mysql_lab, "map_lab.__spike_report") == 7
+
+
+def test_a_persons_own_rows_stop_the_delete(lab: Lab, one: Pipeline) -> None:
+    lab.server.sql(
+        "CREATE DATABASE alice_notes",
+        "CREATE TABLE alice_notes.chosen (session INT PRIMARY KEY,"
+        " FOREIGN KEY (session) REFERENCES map_lab.__spike_report (session)) ENGINE=InnoDB",
+        "INSERT INTO alice_notes.chosen VALUES (2)",
+    )
+    lab.write_people("[people.alice]\n")
+    other = SHORT.replace("short", "other").replace("<= 3", "= 9")
+    rules(lab, one, SHORT, other)
+    ran = lab.run("cleanup", "--yes")
+    assert ran.code == 1
+    assert "1 row of alice_notes.Chosen, which alice owns" in ran.err
+    # The other rule does not touch it, and is carried out.
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "alice_notes.chosen")) == (9, 1)
+    assert "outdated 2 items, 1 failure" in ran.err
+
+
+def test_a_persons_row_that_comes_in_between_stops_it_too(lab: Lab, one: Pipeline) -> None:
+    """What counts is what was counted: the helper deletes from no other table."""
+    lab.server.sql(
+        "CREATE DATABASE alice_notes",
+        "CREATE TABLE alice_notes.chosen (session INT PRIMARY KEY,"
+        " FOREIGN KEY (session) REFERENCES map_lab.__spikes (session)) ENGINE=InnoDB",
+    )
+    late = one.folder / "late"
+    late.write_text("#!/bin/sh\n" + late_insert(lab, one))
+    late.chmod(0o755)
+    rules(lab, one, SHORT)
+    text = (lab.folder / "mapadmin.toml").read_text()
+    (lab.folder / "mapadmin.toml").write_text(
+        text.replace("command = [", f"command = [{json.dumps(str(late))}, ")
+    )
+    ran = lab.run("cleanup", "--yes")
+    assert ran.code == 1
+    assert "`alice_notes`.`chosen` hang" in ran.err
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "alice_notes.chosen")) == (10, 1)
+
+
+def late_insert(lab: Lab, one: Pipeline) -> str:
+    """A row of Alice's, put in before the command that the site names begins."""
+    program = (
+        "import json, os, pymysql; w = json.loads(os.environ['LAB_PIPELINE'])\n"
+        "c = pymysql.connect(host=w['host'], port=w['port'], user=w['user'],"
+        " password=w['password'], ssl={'ca': w['ca']}, autocommit=True)\n"
+        "c.cursor().execute('INSERT IGNORE INTO alice_notes.chosen VALUES (2)')\n"
+    )
+    where = json.dumps(json.dumps(json.loads(one.environment["LAB_PIPELINE"])))
+    path = one.folder / "late.py"
+    path.write_text(f"import os; os.environ['LAB_PIPELINE'] = {where}\n{program}")
+    del lab
+    return f'{python_of(0)} {path}\nexec "$@"\n'
+
+
+BAD = [
+    ('name = "a"\nschema = "map_nope"\ntable = "Spikes"\nrestriction = "1=1"', "no schema 'map_n"),
+    ('name = "a"\nschema = "map_lab"\ntable = "Spike"\nrestriction = "1=1"', "Did you mean Spikes"),
+    ('name = "a"\nschema = "map_lab"\ntable = "Spikes"\nrestriction = "1=1"', "max_share"),
+    ('name = "a"\nschema = "map_lab"\ntable = "Spikes"\nrestriction = "nope = 1"', "nope"),
+    ('name = "a"\nschema = "map_lab"\ntable = "Spikes"\nrestriction = "1; DROP TABLE x"', "semico"),
+    ('name = "a"\nschema = "map_lab"\ntable = "Spikes"\nquery = "SELECT 1 AS other"', "session"),
+    (
+        SHORT + "max_rows = 5",
+        "6 rows, more than its max_rows of 5",
+    ),
+]
+
+
+def test_bad_rules_delete_nothing_and_say_why(lab: Lab, one: Pipeline) -> None:
+    for text, complaint in BAD:
+        rules(lab, one, text)
+        ran = lab.run("cleanup", "outdated", "--yes")
+        assert (ran.code, complaint in ran.err) == (1, True), (text, ran.err)
+    assert rows(lab, "map_lab.__spikes") == 10
+    forced = lab.ok("cleanup", "outdated", "--yes", "--force")
+    assert "outdated 6 items" in forced.err
+
+
+def test_a_query_that_yields_keys(lab: Lab, one: Pipeline) -> None:
+    query = "SELECT session FROM map_lab.session WHERE session % 5 = 0"
+    rules(lab, one, f'name = "q"\nschema = "map_lab"\ntable = "__spikes"\nquery = "{query}"')
+    assert "outdated 4 items" in lab.ok("cleanup", "--yes").err
+    assert rows(lab, "map_lab.__spikes") == 8
+
+
+NO_PYTHON: list[tuple[list[str], str]] = [
+    ([], "names no Python"),
+    (["/nowhere/python"], "cannot run /nowhere/python"),
+    (["false"], "ended with exit code 1"),
+    (["env", "-i", "/usr/bin/env", "python3", "-S", "-I"], "No module named 'datajoint'"),
+]
+
+
+def test_without_the_pipelines_python_nothing_is_deleted(lab: Lab, one: Pipeline) -> None:
+    for command, complaint in NO_PYTHON:
+        rules(lab, one, SHORT)
+        path = lab.folder / "mapadmin.toml"
+        lines = path.read_text().splitlines()
+        other = f"command = {json.dumps(command)}"
+        path.write_text(
+            "".join(f"{other if line.startswith('command') else line}\n" for line in lines)
+        )
+        ran = lab.run("cleanup", "--yes")
+        assert (ran.code, complaint in ran.err) == (1, True), ran.err
+    assert rows(lab, "map_lab.__spikes") == 10
+
+
+# --- stage directories ---------------------------------------------------------------------------
+
+
+def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    contents = {
+        "a/old.png": b"old",
+        "a/new.png": b"new",
+        "b/other.png": b"other",
+        "b/gone.png": b"x",
+    }
+    lab.server.sql(
+        "CREATE DATABASE map_report",
+        "CREATE TABLE map_report.`~external_report_store` (hash BINARY(16) PRIMARY KEY,"
+        " size BIGINT UNSIGNED, attachment_name VARCHAR(255), filepath VARCHAR(1000),"
+        " contents_hash BINARY(16), timestamp TIMESTAMP DEFAULT CURRENT_TIMESTAMP)",
+    )
+    for name, content in contents.items():
+        path = stage / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if name != "a/new.png":
+            os.utime(path, (time.time() - 30 * 86400,) * 2)
+        tracked = b"another content" if name == "b/other.png" else content
+        if name != "b/gone.png":
+            lab.server.sql(
+                "INSERT INTO map_report.`~external_report_store` (hash, size, filepath,"
+                f" contents_hash) VALUES (X'{md5(name.encode())}', {len(content)}, '{name}',"
+                f" X'{md5(tracked)}')"
+            )
+    lab.roles = (
+        "[cleanup]\nparts = ['outdated']\n[[cleanup.stage]]\nstore = 'report_store'\n"
+        f"folder = {json.dumps(str(stage))}\n"
+    )
+    lab.write_site()
+    planned = lab.ok("cleanup", "--dry-run", "--json").json["parts"][0]
+    assert (planned["items"], planned["bytes"]) == (1, 3)
+    ran = lab.ok("cleanup")
+    assert "outdated 1 item (3 B)" in ran.err
+    left = {str(path.relative_to(stage)) for path in stage.rglob("*.png")}
+    assert left == set(contents) - {"a/old.png"}
+
+
+def md5(content: bytes) -> str:
+    return uuid.UUID(bytes=hashlib.md5(content).digest()).hex
+
+
+def test_a_stage_that_is_the_store_is_refused(lab: Lab, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    (store / "stage").mkdir(parents=True)
+    for folder in (store, store / "stage", lab.folder):
+        lab.roles = (
+            f"[stores.report_store]\nprotocol = 'file'\nlocation = {json.dumps(str(store))}\n"
+            "[cleanup]\nparts = ['outdated']\n[[cleanup.stage]]\nstore = 'report_store'\n"
+            f"folder = {json.dumps(str(folder))}\n"
+        )
+        lab.write_site()
+        ran = lab.run("cleanup")
+        assert (ran.code, "is no stage directory" in ran.err) == (1, True)
