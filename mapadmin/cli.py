@@ -22,6 +22,7 @@ from mapadmin.lazy import Commands, lazy_group
 
 GROUPS: Commands = {
     "db": ("mapadmin.db.commands", "Database accounts and grants."),
+    "globus": ("mapadmin.globus.commands", "Archive on Globus: listing, transfers, checking."),
     "init": (
         "mapadmin.init_command",
         "Make a site folder, for a new site or one that runs already.",

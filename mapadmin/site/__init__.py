@@ -19,11 +19,13 @@ from mapadmin.site.folder import (
     require_role,
     role_names,
 )
+from mapadmin.site.globus import ArchiveSettings, CollectionSettings, GlobusSettings
 from mapadmin.site.people import People, Person
 from mapadmin.site.settings import SiteFile, SiteSettings
 
 __all__ = [
-    "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "DatabaseSettings", "People", "Person",
-    "RefusedError", "Settings", "Site", "SiteFile", "SiteSettings", "Tls", "convert", "expand",
-    "find_site", "load_site", "refuse_writable", "require_role", "role_names",
+    "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "ArchiveSettings", "CollectionSettings",
+    "DatabaseSettings", "GlobusSettings", "People", "Person", "RefusedError", "Settings", "Site",
+    "SiteFile", "SiteSettings", "Tls", "convert", "expand", "find_site", "load_site",
+    "refuse_writable", "require_role", "role_names",
 ]  # fmt: skip

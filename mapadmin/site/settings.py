@@ -8,6 +8,7 @@ import msgspec
 
 from mapadmin.site.base import RefusedError, Settings
 from mapadmin.site.database import DatabaseSettings
+from mapadmin.site.globus import GlobusSettings
 
 
 class SiteSettings(Settings, frozen=True, kw_only=True):
@@ -30,5 +31,6 @@ class SiteFile(Settings, frozen=True, kw_only=True):
 
     site: SiteSettings
     database: DatabaseSettings | None = None
+    globus: GlobusSettings | None = None
     roles: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
     """Role -> schema pattern -> privileges (or ["ALL"])."""

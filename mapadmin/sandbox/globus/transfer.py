@@ -140,7 +140,11 @@ class TransferApi:
 
     def pause_info(self, request: Request, number: str) -> Answer:
         self.tasks.find(number, request.caller)
-        none = {"pause_rules": [], "source_pause_message": None, "destination_pause_message": None}
+        none: Json = {
+            "pause_rules": [],
+            "source_pause_message": None,
+            "destination_pause_message": None,
+        }
         return Answer({"DATA_TYPE": "pause_info_limited", **none})
 
     def cancel(self, request: Request, number: str) -> Answer:
