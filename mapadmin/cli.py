@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from mapadmin import __version__
-from mapadmin.admin import Admin, error_boundary
+from mapadmin.admin import Admin, Queries, error_boundary
 from mapadmin.core.errors import Interrupted
 from mapadmin.lazy import Commands, lazy_group
 
@@ -73,11 +73,20 @@ def main() -> None:
     # What an init system or `timeout` sends is an interruption like Ctrl-C: it is reported.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    admin = Admin(command=shlex.join(["mapadmin", *sys.argv[1:]]))
+    admin = Admin(
+        command=shlex.join(["mapadmin", *sys.argv[1:]]), connect_database=_connect_database
+    )
     if os.environ.get("MAPADMIN_DEBUG"):
         admin.debug = True
     with error_boundary(admin):
         app(obj=admin)
+
+
+def _connect_database(admin: Admin) -> Queries:
+    """A connection for subsystems that only look into the database; closed at the end."""
+    from mapadmin.db.database import open_database
+
+    return open_database(admin).server
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ from tests.lab import MAPADMIN, Ran
 
 @dataclass
 class GlobusLab:
-    """`run` is what a person would type. `database` is the text of that section, if there is one."""
+    """`run` is what a person would type. `database` is the text of that section, if any."""
 
     folder: Path
     emulator: Emulator

@@ -146,7 +146,7 @@ def task(
 
 
 def _facts(row: TaskRow) -> list[tuple[str, str]]:
-    facts = [
+    return [
         ("task", row.id), ("how", row.how.value + (f": {row.why}" if row.why else "")),
         ("label", row.label or "-"), ("owner", row.owner),
         ("from", row.source or "-"), ("to", row.destination or "-"),
@@ -155,7 +155,6 @@ def _facts(row: TaskRow) -> list[tuple[str, str]]:
         ("files", f"{row.files_done} transferred, {row.files_skipped} left as they were"),
         ("bytes", human_bytes(row.bytes)), ("faults", str(row.faults)),
     ]  # fmt: skip
-    return facts
 
 
 @app.command("wait")

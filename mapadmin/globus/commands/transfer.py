@@ -56,12 +56,11 @@ def transfer(
         numbers.append(number)
         Report().say(f"Task {number} was submitted.")
 
+    label = label or f"mapadmin to {goal.name}"
     step = TaskStep(
-        action="transfer", target=f"{there} to {goal}", detail=_detail(items, sync), kind="transfer",
-        wait=wait, started=started,
-        document=document(
-            there, goal, items, sync=sync, label=label or f"mapadmin to {goal.name}", skip=skip_errors
-        ),
+        action="transfer", target=f"{there} to {goal}", detail=_detail(items, sync),
+        kind="transfer", wait=wait, started=started,
+        document=document(there, goal, items, sync=sync, label=label, skip=skip_errors),
     )  # fmt: skip
     mode = Mode(dry_run=dry_run, as_json=as_json)
     globus.perform(Plan((step,) if items else ()), mode)
