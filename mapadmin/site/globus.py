@@ -23,8 +23,12 @@ class CollectionSettings(Settings, frozen=True, kw_only=True):
     """When the account of a guest collection's owner lapses; it stops working on that day."""
     data_access: bool = False
     """A mapped collection that wants a consent of its own: `login` asks for it."""
+    access: dict[str, str] = msgspec.field(default_factory=dict)
+    """Role -> "r" or "rw" at `path`: what people.toml gives to whom; see `permissions --check`."""
 
     def __post_init__(self) -> None:
+        if wrong := [value for value in self.access.values() if value not in ("r", "rw")]:
+            raise RefusedError("access", f'has {wrong[0]!r}, and must be "r" or "rw"')
         if not _UUID.fullmatch(self.id):
             raise RefusedError("id", f"{self.id!r} must be a UUID")
         if not self.path.startswith("/"):

@@ -213,7 +213,8 @@ class TransferApi:
     def remove_rule(self, request: Request, key: str, number: str) -> Answer:
         self._administered(request, key)
         with self.world.lock:
-            self.world.state.rules[key].remove(self.world.rule(key, number))
+            rule = self.world.rule(key, number)
+            self.world.state.rules[key].remove(rule)
             self.world.save()
         return _done("Deleted", "result", "Access rule deleted successfully.")
 
