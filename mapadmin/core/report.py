@@ -33,6 +33,7 @@ _STEP_STYLE = {
     "not started": "dim",
     "planned": "",
 }
+_FLUSH_SECONDS = 0.1  # a pipe sees a stream as it goes, too
 SHOWN_STEPS = 40  # of a long plan on a terminal; --json and pipes have them all
 
 
@@ -68,7 +69,7 @@ class Report:
         """
         import json
 
-        number = 0
+        number, flushed = 0, 0.0
         for row in rows:
             number += 1
             text = (
@@ -76,6 +77,9 @@ class Report:
                 else one_line(line(row))
             )  # fmt: skip
             sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+            if (now := time.monotonic()) - flushed > _FLUSH_SECONDS:
+                sys.stdout.flush()
+                flushed = now
         sys.stdout.flush()
         return number
 

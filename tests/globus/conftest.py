@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.globus.emulator import Emulator, running_emulator
-from tests.globus.publication import database_section
 from tests.globus.site import GlobusLab
-from tests.servers import RunningServer
 
 
 @pytest.fixture
@@ -24,13 +22,3 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
 def lab(emulator: Emulator, tmp_path: Path) -> GlobusLab:
     """A site on it, where the application logs in as itself, as for cron."""
     return GlobusLab(tmp_path / "site", emulator)
-
-
-@pytest.fixture
-def pipeline(
-    emulator: Emulator, server: RunningServer, master: tuple[str, str], tmp_path: Path
-) -> GlobusLab:
-    """A site with a database as well: each of the two servers in turn, empty."""
-    server.wipe()
-    user, password = master
-    return GlobusLab(tmp_path / "site", emulator, database_section(server, user), password)
