@@ -163,7 +163,12 @@ def test_a_walk_that_is_left_leaves_no_threads() -> None:
 def test_the_pace_is_kept_by_many_threads() -> None:
     pace = Pace(200.0)
     begun = time.monotonic()
-    threads = [threading.Thread(target=lambda: [pace.wait() for _ in range(10)]) for _ in range(8)]
+
+    def ask() -> None:
+        for _ in range(10):
+            pace.wait()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

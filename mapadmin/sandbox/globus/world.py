@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import write_atomic
 from mapadmin.sandbox.globus.answers import ApiError, Json, not_found
 from mapadmin.sandbox.globus.faults import Faults
@@ -58,6 +59,14 @@ class Config(msgspec.Struct, frozen=True):
     operator: str
     managers: list[str] = msgspec.field(default_factory=list)
 
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Raises MapadminError for what is no such file."""
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except (OSError, msgspec.DecodeError) as error:
+            raise MapadminError(f"Cannot read {path}: {error}.") from None
+
 
 class State(msgspec.Struct):
     """state.json: all that must outlive a restart."""
@@ -91,8 +100,7 @@ class World:
         seen = (found.st_mtime_ns, found.st_ino)
         with self.lock:
             if self._config is None or seen != self._config_seen:
-                text = (self.folder / CONFIG).read_bytes()
-                self._config, self._config_seen = msgspec.json.decode(text, type=Config), seen
+                self._config, self._config_seen = Config.read(self.folder / CONFIG), seen
             return self._config
 
     def save(self) -> None:
