@@ -95,13 +95,14 @@ def filtered(entries: list[Json], text: str) -> list[Json]:
     for clause in filter(None, text.split("/")):
         field, _, value = clause.partition(":")
         if field == "name":
-            entries = [e for e in entries if _fits(str(e["name"]), value)]
+            entries = [e for e in entries if fits(str(e["name"]), value)]
         elif field == "type":
             entries = [e for e in entries if e["type"] in value.split(",")]
     return entries
 
 
-def _fits(name: str, value: str) -> bool:
+def fits(name: str, value: str) -> bool:
+    """Does a filter's value let a name through: `~pattern`, `=exactly`, `one,of,these`, `!` not."""
     turned = value.startswith("!")
     value = value.removeprefix("!")
     if value.startswith(("~", "=")):

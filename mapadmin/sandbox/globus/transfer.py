@@ -259,8 +259,10 @@ def _task_page(tasks: list[Json], request: Request) -> Json:
     rows = [task["document"] for task in reversed(tasks)]
     for clause in filter(None, request.query.get("filter", "").split("/")):
         field, _, value = clause.partition(":")
-        if field in ("type", "status", "task_id", "label"):
+        if field in ("type", "status", "task_id"):
             rows = [row for row in rows if str(row[field]) in value.split(",")]
+        elif field == "label":
+            rows = [row for row in rows if files.fits(str(row["label"] or ""), value)]
         elif field in ("request_time", "completion_time"):
             begin, _, end = value.partition(",")
             rows = [
