@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import UsageError
 from mapadmin.core.plan import Outcome, Plan
-from mapadmin.globus.changes import kinds
 from mapadmin.globus.model import Place, is_uuid, normal, split
 from mapadmin.globus.service import Service
 from mapadmin.globus.tokens import Renewer, TokenFile
@@ -57,7 +56,8 @@ class Globus:
 
     @cached_property
     def renewer(self) -> Renewer:
-        return Renewer(self.file, self.login_client, self.secret)
+        by_secret = bool(self.settings.client_secret)
+        return Renewer(self.file, lambda: self.login_client, by_secret=by_secret)
 
     @cached_property
     def service(self) -> Service:
@@ -102,6 +102,8 @@ class Globus:
         after: Callable[[Outcome], None] | None = None,
     ) -> Outcome:  # fmt: skip
         """Carry out a plan at Globus; see `Admin.perform`."""
+        from mapadmin.globus.changes import kinds  # not for what only looks
+
         return self.admin.perform(plan, kinds(self.service), mode, question=question, after=after)
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import msgspec
 
 from mapadmin.core.errors import MapadminError, SettingsError
 from mapadmin.core.files import make_private_folder, write_atomic
-from mapadmin.core.secret import Secret
 from mapadmin.globus.refusals import LOGIN, offline, refused_login
 
 AUTH = "auth.globus.org"
@@ -94,18 +93,17 @@ def keep(kept: Kept, by_server: Mapping[str, Mapping[str, Any]]) -> None:
 class Renewer:
     """A valid token whenever one is asked for, to any number of threads."""
 
-    def __init__(self, file: TokenFile, client: Any, secret: Secret | None) -> None:
+    def __init__(self, file: TokenFile, client: Callable[[], Any], *, by_secret: bool) -> None:
+        """`client` makes the SDK's login client: it takes long to import, and is rarely needed.
+
+        With `by_secret` the application acts as itself, rather than for a person.
+        """
         self.file = file
+        self.by_secret = by_secret
         self._client = client
-        self._secret = secret
         self._lock = threading.Lock()
         self._kept = file.load()
         self._refused = ""
-
-    @property
-    def by_secret(self) -> bool:
-        """Does the application act as itself, rather than for a person?"""
-        return self._secret is not None
 
     def consents(self) -> list[str]:
         return list(self._kept.consents)
@@ -139,18 +137,13 @@ class Renewer:
             self._renew(server)
             return True
 
-    def forget(self, server: str) -> None:
-        """Have the next request get a new token."""
-        with self._lock:
-            self._kept.tokens.pop(server, None)
-
     def _renew(self, server: str) -> Token:
         import globus_sdk
 
         token = self._kept.tokens.get(server)
         try:
-            if self._secret is not None:
-                answer: Any = self._client.oauth2_client_credentials_tokens(
+            if self.by_secret:
+                answer: Any = self._client().oauth2_client_credentials_tokens(
                     requested_scopes=scopes(self._kept.consents)
                 )
             elif token is None:
@@ -158,7 +151,7 @@ class Renewer:
             elif not token.refresh:
                 raise SettingsError("The login to Globus has lapsed.", remedy=f"Run: {LOGIN}")
             else:
-                answer = self._client.oauth2_refresh_token(token.refresh)
+                answer = self._client().oauth2_refresh_token(token.refresh)
         except globus_sdk.AuthAPIError as error:
             raise refused_login(error, by_secret=self.by_secret) from None
         except globus_sdk.NetworkError as error:
