@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -31,15 +31,36 @@ class Mode(msgspec.Struct, frozen=True):
     as_json: bool = False
 
 
+class Queries(Protocol):
+    """What a subsystem that only looks into the database needs of a connection."""
+
+    def query(self, sql: str, args: Sequence[object] | None = None) -> list[tuple[Any, ...]]: ...
+
+    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]: ...
+
+
+def _no_database(admin: Admin) -> Queries:
+    raise RuntimeError("this Admin was made without a way to the database")
+
+
 class Admin:
-    """One run of one command. `close` ends what it opened, in reverse order."""
+    """One run of one command. `close` ends what it opened, in reverse order.
+
+    Subsystems do not import each other: one that reads the database is given `connect_database`.
+    """
 
     def __init__(
-        self, site_option: str | None = None, command: str = "", *, debug: bool = False
+        self,
+        site_option: str | None = None,
+        command: str = "",
+        *,
+        debug: bool = False,
+        connect_database: Callable[[Admin], Queries] = _no_database,
     ) -> None:
         self.site_option = site_option
         self.command = command
         self.debug = debug
+        self.connect_database = connect_database
         self._stack = ExitStack()
 
     @cached_property

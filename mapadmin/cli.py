@@ -16,13 +16,14 @@ from typing import Annotated
 import typer
 
 from mapadmin import __version__
-from mapadmin.admin import Admin, error_boundary
+from mapadmin.admin import Admin, Queries, error_boundary
 from mapadmin.core.errors import Interrupted
 from mapadmin.lazy import Commands, lazy_group
 
 GROUPS: Commands = {
     "cleanup": ("mapadmin.cleanup.commands", "Clear away what the pipeline leaves behind."),
     "db": ("mapadmin.db.commands", "Database accounts and grants."),
+    "globus": ("mapadmin.globus.commands", "Archive on Globus: listing, transfers, checking."),
     "init": (
         "mapadmin.init_command",
         "Make a site folder, for a new site or one that runs already.",
@@ -75,7 +76,9 @@ def main() -> None:
     # What an init system or `timeout` sends is an interruption like Ctrl-C: it is reported.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    admin = Admin(command=shlex.join(["mapadmin", *sys.argv[1:]]))
+    admin = Admin(
+        command=shlex.join(["mapadmin", *sys.argv[1:]]), connect_database=_connect_database
+    )
     if os.environ.get("MAPADMIN_DEBUG"):
         admin.debug = True
     with error_boundary(admin):
@@ -91,6 +94,13 @@ def _mend_streams() -> None:
             setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _connect_database(admin: Admin) -> Queries:
+    """A connection for subsystems that only look into the database; closed at the end."""
+    from mapadmin.db.database import open_database
+
+    return open_database(admin).server
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -33,7 +33,7 @@ _STEP_STYLE = {
     "not started": "dim",
     "planned": "",
 }
-_FLUSH_SECONDS = 0.5  # until a pipe has the rows that were streamed into it
+_FLUSH_SECONDS = 0.1  # a pipe sees a stream as it goes, too
 SHOWN_STEPS = 40  # of a long plan on a terminal; --json and pipes have them all
 
 

@@ -18,6 +18,7 @@ from mapadmin.core.errors import MapadminError, UsageError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.lock import file_lock
 from mapadmin.sandbox.database import DatabasePart
+from mapadmin.sandbox.globus.part import GlobusPart
 from mapadmin.sandbox.parts import Part, PartStatus, Work
 from mapadmin.sandbox.pipeline import PipelinePart
 from mapadmin.sandbox.site import SiteFolder
@@ -60,7 +61,8 @@ class Sandbox:
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """In the order of coming up. A new subsystem adds its part here."""
-        return (self.database, PipelinePart(self.database))
+        globus = GlobusPart(self.folder / "globus")
+        return (self.database, PipelinePart(self.database), globus)
 
     def exists(self) -> bool:
         """Is there a sandbox here, however complete?"""

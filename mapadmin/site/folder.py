@@ -14,6 +14,7 @@ import msgspec
 from mapadmin.core.errors import SettingsError, UsageError
 from mapadmin.site.database import DatabaseSettings
 from mapadmin.site.explain import explain, suggest
+from mapadmin.site.globus import GlobusSettings
 from mapadmin.site.people import People, Person
 from mapadmin.site.settings import SiteFile
 
@@ -61,6 +62,15 @@ class Site:
                 f"The site {self.name} has no [database] section in {self.folder / SITE_FILE}."
             )
         return self.settings.database
+
+    @property
+    def globus(self) -> GlobusSettings:
+        """[globus]; SettingsError when the site has none."""
+        if self.settings.globus is None:
+            raise SettingsError(
+                f"The site {self.name} has no [globus] section in {self.folder / SITE_FILE}."
+            )
+        return self.settings.globus
 
     def secret(self, reference: str, setting: str) -> Secret:
         """Resolve a reference of this site; `setting` names it in errors."""

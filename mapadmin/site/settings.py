@@ -9,6 +9,7 @@ import msgspec
 from mapadmin.site.base import RefusedError, Settings
 from mapadmin.site.cleanup import CleanupSettings
 from mapadmin.site.database import DatabaseSettings
+from mapadmin.site.globus import GlobusSettings
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.stores import StoreSettings
 
@@ -33,6 +34,7 @@ class SiteFile(Settings, frozen=True, kw_only=True):
 
     site: SiteSettings
     database: DatabaseSettings | None = None
+    globus: GlobusSettings | None = None
     roles: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
     """Role -> schema pattern -> privileges (or ["ALL"])."""
     pipeline: PipelineSettings = PipelineSettings()

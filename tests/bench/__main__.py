@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.bench.accounts import bench_accounts
 from tests.bench.figures import bench_figures
+from tests.bench.globus import bench_globus
 from tests.bench.jobs import bench_jobs
 from tests.bench.result import Result, show
 from tests.bench.startup import bench_startup
@@ -27,6 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         results += bench_startup(folder)
+        results += bench_globus(folder)
         for flavour in ("mysql", "mariadb"):
             with running_server(flavour, folder / flavour, *DURABLE) as server:
                 results += bench_accounts(server, folder / f"site-{flavour}")
