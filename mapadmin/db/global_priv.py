@@ -27,6 +27,10 @@ _SPLIT_FROM_SUPER = frozenset((
     "SET USER", "FEDERATED ADMIN", "CONNECTION ADMIN", "READ_ONLY ADMIN",
     "REPLICATION SLAVE ADMIN", "BINLOG ADMIN", "BINLOG REPLAY",
 ))  # fmt: skip
+# Until 11.0, whose rows of earlier servers get them by name.
+_CONTAINED_IN_SUPER = _SPLIT_FROM_SUPER - {"READ_ONLY ADMIN"} | {
+    "REPLICATION MASTER ADMIN", "SLAVE MONITOR", "BINLOG MONITOR",
+}  # fmt: skip
 
 
 class GlobalPriv(msgspec.Struct, frozen=True):
@@ -93,6 +97,8 @@ def privileges(access: int, row_version: int, version: tuple[int, ...]) -> Privi
         held.add("SLAVE MONITOR")
     if row_version < 101100 and server >= (10, 11) and "SUPER" in held:
         held.add("READ_ONLY ADMIN")
+    if row_version < 110000 and server >= (11, 0) and "SUPER" in held:
+        held |= _CONTAINED_IN_SUPER
     return frozenset(held)
 
 
