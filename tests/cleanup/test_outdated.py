@@ -190,7 +190,9 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
         "a/new.png": b"new",
         "b/other.png": b"other",
         "b/gone.png": b"x",
+        "b/last.png": b"the last copy",
     }
+    store = tmp_path / "store"
     lab.server.sql(
         "CREATE DATABASE map_report",
         "CREATE TABLE map_report.`~external_report_store` (hash BINARY(16) PRIMARY KEY,"
@@ -201,6 +203,9 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
         path = stage / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        if name != "b/last.png":
+            (store / name).parent.mkdir(parents=True, exist_ok=True)
+            (store / name).write_bytes(content)
         if name != "a/new.png":
             os.utime(path, (time.time() - 30 * 86400,) * 2)
         tracked = b"another content" if name == "b/other.png" else content
@@ -211,6 +216,7 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
                 f" X'{md5(tracked)}')"
             )
     lab.roles = (
+        f"[stores.report_store]\nprotocol = 'file'\nlocation = {json.dumps(str(store))}\n"
         "[cleanup]\nparts = ['outdated']\n[[cleanup.stage]]\nstore = 'report_store'\n"
         f"folder = {json.dumps(str(stage))}\n"
     )
@@ -221,6 +227,14 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
     assert "outdated 1 item (3 B)" in ran.err
     left = {str(path.relative_to(stage)) for path in stage.rglob("*.png")}
     assert left == set(contents) - {"a/old.png"}
+    store.rename(tmp_path / "not mounted")
+    os.utime(stage / "a/new.png", (time.time() - 30 * 86400,) * 2)
+    ran = lab.run("cleanup")
+    assert (ran.code, (stage / "a/new.png").exists()) == (1, True)
+    lab.roles = lab.roles[lab.roles.index("[cleanup]") :]
+    lab.write_site()
+    ran = lab.run("cleanup")
+    assert (ran.code, "has no [stores.report_store]" in ran.err) == (1, True)
 
 
 def md5(content: bytes) -> str:
