@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cleanup.conftest import MakePipeline
+from tests.cleanup.conftest import ON_MARIADB, MakePipeline
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline, python_of
 
@@ -91,6 +91,7 @@ def test_a_persons_own_rows_stop_the_delete(lab: Lab, one: Pipeline) -> None:
     assert "outdated 2 items, 1 failure" in ran.err
 
 
+@ON_MARIADB
 def test_a_persons_row_that_comes_in_between_stops_it_too(lab: Lab, one: Pipeline) -> None:
     """What counts is what was counted: the helper deletes from no other table."""
     lab.server.sql(
@@ -141,6 +142,7 @@ BAD = [
 ]
 
 
+@ON_MARIADB
 def test_bad_rules_delete_nothing_and_say_why(lab: Lab, one: Pipeline) -> None:
     for text, complaint in BAD:
         rules(lab, one, text)
@@ -151,6 +153,7 @@ def test_bad_rules_delete_nothing_and_say_why(lab: Lab, one: Pipeline) -> None:
     assert "outdated 6 items" in forced.err
 
 
+@ON_MARIADB
 def test_a_query_that_yields_keys(lab: Lab, one: Pipeline) -> None:
     query = "SELECT session FROM map_lab.session WHERE session % 5 = 0"
     rules(lab, one, f'name = "q"\nschema = "map_lab"\ntable = "__spikes"\nquery = "{query}"')
@@ -166,6 +169,7 @@ NO_PYTHON: list[tuple[list[str], str]] = [
 ]
 
 
+@ON_MARIADB
 def test_without_the_pipelines_python_nothing_is_deleted(lab: Lab, one: Pipeline) -> None:
     for command, complaint in NO_PYTHON:
         rules(lab, one, SHORT)
@@ -241,6 +245,7 @@ def md5(content: bytes) -> str:
     return uuid.UUID(bytes=hashlib.md5(content).digest()).hex
 
 
+@ON_MARIADB
 def test_a_stage_that_is_the_store_is_refused(lab: Lab, tmp_path: Path) -> None:
     store = tmp_path / "store"
     (store / "stage").mkdir(parents=True)
