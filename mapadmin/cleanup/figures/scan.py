@@ -122,10 +122,7 @@ def still_unused(
         else:
             rows[key] = row
     staying = set()
-    for key, trackers in store.trackers(server, rows, dirty=True).items():
-        others = [other for other in trackers if str(other.table) != str(table)]
-        if not others:
-            continue
+    for key, others in store.trackers(server, rows, dirty=True, but=table).items():
         if all(_is_free(server, store, other, before) for other in others):
             staying.add(key)
         else:
