@@ -214,8 +214,7 @@ def test_on_s3(on_s3: FigureLab) -> None:
     on_s3.delete(1, 2, 3, 4)
     before = on_s3.files()
     assert (
-        "s3://map-reports/reports/v2/session1"
-        in on_s3.lab.ok("cleanup", "figures", "--dry-run").out
+        "report_store: session1/figure 1.png" in on_s3.lab.ok("cleanup", "figures", "--dry-run").out
     )
     ran = on_s3.lab.ok("cleanup", "figures")
     assert "figures 10 items" in ran.err
