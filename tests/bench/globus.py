@@ -28,8 +28,10 @@ _PEAK = """
 import resource, sys
 from mapadmin.cli import main
 sys.argv = ["mapadmin", *sys.argv[1:]]
-main()
-sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+try:
+    main()
+finally:
+    sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 """
 
 
