@@ -14,11 +14,10 @@ import msgspec
 
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
 from mapadmin.core.files import make_private_folder
-from mapadmin.core.journal import Journal
-from mapadmin.core.plan import Kind, Outcome, Plan, Step, carry_out
 from mapadmin.core.report import Report
 
 if TYPE_CHECKING:
+    from mapadmin.core.plan import Kind, Outcome, Plan, Step
     from mapadmin.site import Site
 
 
@@ -88,6 +87,9 @@ class Admin:
         reported, also of a run that failed: it hands over what was made. A failed run raises
         its error once it has been reported, with the exit code that goes with it.
         """
+        from mapadmin.core.journal import Journal  # most commands change nothing
+        from mapadmin.core.plan import Outcome, carry_out
+
         report = Report(as_json=mode.as_json)
         if not plan:
             report.nothing(plan)
