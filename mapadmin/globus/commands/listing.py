@@ -89,9 +89,10 @@ class Tree:
     def listings(self) -> Iterator[Listing]:
         """Folder by folder; one that cannot be listed is remembered, and told without entries."""
         service, collection = self.globus.service, self.place.collection
+        at_once = 1 if self.depth == 0 else self.globus.settings.in_flight
         found = walk(
             lambda path: service.ls(collection, path, hidden=self.hidden),
-            self.place.path, depth=self.depth, at_once=self.globus.settings.in_flight, fatal=FATAL,
+            self.place.path, depth=self.depth, at_once=at_once, fatal=FATAL,
         )  # fmt: skip
         for listing in found:
             self.folders += 1
