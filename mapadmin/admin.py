@@ -15,11 +15,11 @@ import msgspec
 
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
 from mapadmin.core.files import make_private_folder
-from mapadmin.core.plan import Kind, Outcome, Plan, Step, carry_out, held_back
 from mapadmin.core.report import Report
 
 if TYPE_CHECKING:
     from mapadmin.core.journal import Journal
+    from mapadmin.core.plan import Kind, Outcome, Plan, Step
     from mapadmin.site import Site
 
 
@@ -96,6 +96,9 @@ class Admin:
         reported, also of a run that failed: it hands over what was made. A failed run raises
         its error once it has been reported, with the exit code that goes with it.
         """
+        from mapadmin.core.journal import Journal  # most commands change nothing
+        from mapadmin.core.plan import Outcome, carry_out, held_back
+
         report = Report(as_json=mode.as_json)
         if not plan:
             report.nothing(plan)
@@ -107,8 +110,6 @@ class Admin:
             if not mode.yes and not mode.as_json:
                 report.plan(plan)
             report.confirm(question or "Carry this out?", yes=mode.yes)
-        from mapadmin.core.journal import Journal
-
         make_private_folder(self.journal_path.parent)
         journal = Journal(self.journal_path, command=self.command)
         journal.begin(len(plan.steps))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import UsageError
-from mapadmin.core.plan import Outcome, Plan
 from mapadmin.globus.model import Place, is_uuid, normal, split
 from mapadmin.globus.service import Service
 from mapadmin.globus.tokens import Renewer, TokenFile
 
 if TYPE_CHECKING:
+    from mapadmin.core.plan import Outcome, Plan
     from mapadmin.core.secret import Secret
     from mapadmin.site import GlobusSettings
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from tests.bench.result import Result
 from tests.globus.emulator import CRON, RIG, SECRET, Emulator, globus_cli, running_emulator
@@ -24,8 +28,10 @@ _PEAK = """
 import resource, sys
 from mapadmin.cli import main
 sys.argv = ["mapadmin", *sys.argv[1:]]
-main()
-sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+try:
+    main()
+finally:
+    sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 """
 
 
@@ -79,25 +85,63 @@ def _bench_start(lab: GlobusLab) -> Result:
     return Result("globus ls", ours / theirs, "x peer", 0.8, note)
 
 
+class _Million(BaseHTTPRequestHandler):
+    """A service of one tree that no disk holds: 400 folders, a million files."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        scope = "urn:globus:auth:scope:transfer.api.globus.org:all"
+        self._send({"access_token": "x", "scope": scope, "expires_in": 9999,
+                    "resource_server": "transfer.api.globus.org", "token_type": "Bearer",
+                    "other_tokens": []})  # fmt: skip
+
+    def do_GET(self) -> None:
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        begin, limit = int(query["offset"]), int(query["limit"])
+        if query["path"] == "/":
+            names, kind = [f"session{n:03}" for n in range(400)], "dir"
+        else:
+            long = query["path"].endswith("0")
+            names, kind = [f"f{n:06}.ap.bin" for n in range(12_000 if long else 1444)], "file"
+        rows = [{"name": name, "type": kind, "size": 10**9, "permissions": "0644", "user": "map",
+                 "group": "map", "last_modified": "2026-11-23 10:00:00+00:00", "link_target": None}
+                for name in names[begin : begin + limit]]  # fmt: skip
+        self._send({"DATA": rows, "length": len(rows), "total": len(names)})
+
+    def _send(self, data: object) -> None:
+        body = json.dumps(data).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
 def _bench_memory(lab: GlobusLab) -> Result:
-    """A million entries, over HTTP; some folders are larger than a page."""
-    lab.emulator.control()
-    for number in range(400):
-        folder = lab.emulator.rig / "million" / f"{number:03}"
-        folder.mkdir(parents=True)
-        for n in range(12_000 if number % 10 == 0 else 1444):
-            (folder / f"{n:05}").touch()
+    """A million entries over HTTP; every tenth folder is larger than a page."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Million)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    path = lab.folder / "mapadmin.toml"
+    mine = f"http://127.0.0.1:{server.server_address[1]}/"
+    path.write_text(path.read_text().replace(lab.emulator.url, mine))
+    (lab.folder / "state" / "globus-tokens.json").unlink(missing_ok=True)
     begun = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", _PEAK, "globus", "ls", "-r", "rig:/million"], text=True,
+        [sys.executable, "-c", _PEAK, "globus", "ls", "-r", "rig:/"], text=True,
         capture_output=True, check=True, env=lab.environment,
     )  # fmt: skip
     seconds = time.perf_counter() - begun
+    server.shutdown()
+    server.server_close()
     entries = done.stdout.count("\n")
     assert entries == 400 + 40 * 12_000 + 360 * 1444, entries
     peak = float(done.stderr.splitlines()[-1])
-    return Result("globus ls -r, memory", peak, "MB", 300,
-                  f"{entries:,} entries in {seconds:.0f} s")  # fmt: skip
+    note = f"{entries:,} entries in {seconds:.0f} s"
+    return Result("globus ls -r, memory", peak, "MB", 300, note)
 
 
 def _timed(lab: GlobusLab, *args: str) -> float:

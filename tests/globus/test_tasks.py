@@ -63,7 +63,9 @@ def test_cancel_ends_once(lab: GlobusLab) -> None:
     assert len(lab.ok("cancel", number, "--dry-run", "--json").json["steps"]) == 1
     lab.ok("cancel", number, "--yes")
     assert "is over: canceled" in lab.ok("cancel", number, "--yes").err
-    assert lab.run("wait", number).code == 1
+    assert lab.run("wait", number[:8]).code == 1  # as `tasks` shows it
+    several = lab.run("task", "")
+    assert (several.code, "begins with ''" in several.err) == (2, True)
     assert lab.ok("tasks", "--json").json[0]["how"] == "canceled"
     unknown = lab.run("cancel", "12345678-1234-1234-1234-123456789abc", "--yes")
     assert (unknown.code, "no such thing" in unknown.err) == (1, True)

@@ -21,12 +21,10 @@ from mapadmin.core.text import count, human_bytes
 from mapadmin.globus.archive import DataSet, Problem, Wrong, by_kind
 from mapadmin.globus.catalog import Catalog
 from mapadmin.globus.commands._app import app
-from mapadmin.globus.commands.tasks import gather
+from mapadmin.globus.commands.tasks import MOST_TASKS, gather
 from mapadmin.globus.examine import Examination, Wishes, records_of
 from mapadmin.globus.session import open_globus
 from mapadmin.options import Json
-
-MOST_TASKS = 1000
 
 
 class Line(msgspec.Struct, frozen=True):

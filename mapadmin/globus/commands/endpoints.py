@@ -53,13 +53,13 @@ def endpoints(
     report = Report(as_json=as_json)
     if search:
         rows = [_row(c["display_name"], c) for c in globus.service.search(search)]
-        report.rows(rows, _columns(), empty="Globus knows no such collection.")
+        report.rows(rows, _FOUND, empty="Globus knows no such collection.")
         return
     _ = globus.service  # one login, before several threads use it
     names = list(globus.settings.collections)
     with ThreadPoolExecutor(max_workers=8) as pool:
         rows = list(pool.map(lambda name: _look(globus, name), names))
-    report.rows(rows, _columns(), empty="The site file names no collections.")
+    report.rows(rows, _SITE, empty="The site file names no collections.")
     for row in rows:
         if row.problem and not as_json:
             report.say(f"{row.name}: {row.problem}")
@@ -108,13 +108,16 @@ def _row(name: str, data: dict[str, Any]) -> CollectionRow:
     )  # fmt: skip
 
 
-def _columns() -> list[Column]:
-    return [
-        Column("name", lambda r: r.name),
-        Column("kind", lambda r: (r.kind or "").replace(" collection", "")),
-        Column("owner", lambda r: r.owner, fit=True),
-        Column("managed", lambda r: bool(r.subscription)),
-        Column("reachable", lambda r: r.reachable),
-        Column("until", lambda r: r.owner_until),
-        Column("id", lambda r: r.id),
-    ]
+_SITE = [
+    Column("name", lambda r: r.name),
+    Column("kind", lambda r: (r.kind or "").replace(" collection", "")),
+    Column("owner", lambda r: r.owner, fit=True),
+    Column("managed", lambda r: bool(r.subscription)),
+    Column("reachable", lambda r: r.reachable),
+    Column("until", lambda r: r.owner_until),
+]
+_FOUND = [
+    Column("id", lambda r: r.id),
+    Column("name", lambda r: r.name),
+    Column("owner", lambda r: r.owner, fit=True),
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated
@@ -64,8 +65,11 @@ def ls(
         size = "-" if entry.is_folder else human_bytes(entry.size)
         return f"{size:>10}  {(entry.modified or '-')[:16]}  {name}{link}"
 
-    with report.progress("Listing", unit="entries") as progress:
-        report.stream(tree.entries(pattern, progress), line)
+    if sys.stdout.isatty():  # what is listed is progress enough, and a bar would be in its way
+        report.stream(tree.entries(pattern), line)
+    else:
+        with report.progress("Listing", unit="entries") as progress:
+            report.stream(tree.entries(pattern, progress), line)
     tree.finish(report)
 
 
@@ -85,9 +89,10 @@ class Tree:
     def listings(self) -> Iterator[Listing]:
         """Folder by folder; one that cannot be listed is remembered, and told without entries."""
         service, collection = self.globus.service, self.place.collection
+        at_once = 1 if self.depth == 0 else self.globus.settings.in_flight
         found = walk(
             lambda path: service.ls(collection, path, hidden=self.hidden),
-            self.place.path, depth=self.depth, at_once=self.globus.settings.in_flight, fatal=FATAL,
+            self.place.path, depth=self.depth, at_once=at_once, fatal=FATAL,
         )  # fmt: skip
         for listing in found:
             self.folders += 1
@@ -95,11 +100,12 @@ class Tree:
                 self.problems.append(listing.error.message)
             yield listing
 
-    def entries(self, pattern: str, progress: Progress) -> Iterator[Entry]:
+    def entries(self, pattern: str, progress: Progress | None = None) -> Iterator[Entry]:
         """All entries whose names are like `pattern`; a file by itself is its own only entry."""
         try:
             for listing in self.listings():
-                progress.advance(len(listing.entries), note=one_line(listing.path))
+                if progress is not None:
+                    progress.advance(len(listing.entries), note=one_line(listing.path))
                 yield from (e for e in listing.entries if fnmatchcase(e.name, pattern))
         except NotFolderError:
             yield self.globus.service.stat(self.place.collection, self.place.path)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mapadmin.admin import Admin, Mode
-from mapadmin.core.errors import ExitCode, MapadminError
+from mapadmin.core.errors import ExitCode, MapadminError, UsageError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.plan import Plan
 from mapadmin.core.report import Report
@@ -18,13 +18,15 @@ from mapadmin.core.text import human_bytes, one_line
 from mapadmin.globus.attention import ORDER, OVER, How, TaskRow, row_of
 from mapadmin.globus.changes import CancelStep
 from mapadmin.globus.commands._app import app
+from mapadmin.globus.model import is_uuid
 from mapadmin.globus.refusals import DeniedError
 from mapadmin.globus.session import Globus, open_globus
 from mapadmin.globus.waiting import STALLED_AFTER, Ended, look, wait_for
 from mapadmin.options import DryRun, Json, Yes
 
+MOST_TASKS = 1000  # that a look goes through
 STALLED, TIMEOUT = 6, 7  # exit codes of `wait`, beside those that all commands have
-Number = Annotated[str, typer.Argument(metavar="ID", help="As `tasks` shows it.")]
+Number = Annotated[str, typer.Argument(metavar="ID", help="Or how it begins, as `tasks` has it.")]
 
 
 @app.command("tasks")
@@ -52,7 +54,7 @@ def tasks(
         Column("done", lambda r: human_bytes(r.bytes), right=True),
         Column("since (UTC)", lambda r: r.requested[5:16]),
         *([Column("owner", lambda r: r.owner)] if everybody else []),
-        Column("id", lambda r: r.id if not everybody else r.id[:8]),
+        Column("id", lambda r: r.id[:8]),
     ]
     report.rows(rows, columns, empty="There are no tasks.")
     if not as_json:
@@ -100,6 +102,20 @@ def _row(globus: Globus, task: dict[str, Any], before: dict[str, int]) -> TaskRo
     return row_of(task, newest=newest, bytes_before=before.get(str(task["task_id"])))
 
 
+def _whole(globus: Globus, number: str) -> str:
+    """A task's id from how it begins. Raises UsageError when that is no one task's."""
+    if is_uuid(number):
+        return number
+    found = [t["task_id"] for t in globus.service.tasks("", most=MOST_TASKS)]
+    fitting = [str(whole) for whole in found if number and str(whole).startswith(number)]
+    if len(fitting) != 1:
+        raise UsageError(
+            f"{len(fitting)} of your tasks have an id that begins with {number!r}.",
+            remedy="`mapadmin globus tasks --json` has the whole ids.",
+        )
+    return fitting[0]
+
+
 def _style(row: TaskRow) -> str:
     if row.how in (How.FAILED, How.INACTIVE, How.STALLED):
         return "bold red"
@@ -121,6 +137,7 @@ def task(
     """
     globus = open_globus(ctx.ensure_object(Admin))
     service = globus.service
+    number = _whole(globus, number)
     row = look(service, number)
     events = service.events(number, most=20)
     skipped = service.skipped(number) if row.type == "transfer" else []
@@ -176,6 +193,7 @@ def wait(
     """
     globus = open_globus(ctx.ensure_object(Admin))
     report = Report(as_json=as_json)
+    number = _whole(globus, number)
     done = 0
     with report.progress("Waiting", unit="B") as progress:
 
@@ -206,7 +224,8 @@ def cancel(
 ) -> None:
     """End tasks; what they have copied stays. One that is over is as it should be."""
     globus = open_globus(ctx.ensure_object(Admin))
-    rows = [look(globus.service, number) for number in dict.fromkeys(numbers)]
+    whole = [_whole(globus, number) for number in numbers]
+    rows = [look(globus.service, number) for number in dict.fromkeys(whole)]
     notes = tuple(f"task {row.id} is over: {row.how.value}" for row in rows if row.how in OVER)
     steps = tuple(
         CancelStep(action="cancel", target=row.id, detail=row.label or row.type, destroys=True,

@@ -6,6 +6,7 @@ The port is printed once requests are answered.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = make_server(given.folder, given.port)
+    folder = given.folder.resolve()
+    os.chdir("/")  # it may outlive whoever started it, and must keep no folder busy
+    server = make_server(folder, given.port)
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()
     with server:

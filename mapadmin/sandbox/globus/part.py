@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 import signal
-import subprocess
+import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mapadmin.sandbox.parts import PartState, PartStatus, Work
 from mapadmin.sandbox.processes import (
     Process,
     free_port,
+    is_alive,
     own_processes,
     started_at,
     wait_for_end,
@@ -27,7 +29,7 @@ from mapadmin.sandbox.processes import (
 SECRET = "globus-secret"  # noqa: S105  its file in the site's secrets/
 PORT = "port"
 MODULE = "mapadmin.sandbox.globus"
-STOP_SECONDS = 10.0
+START_SECONDS, STOP_SECONDS = 30.0, 10.0
 _PEOPLE = ("alice@example.org", "bob@example.org", "carol@example.org")
 
 
@@ -123,23 +125,25 @@ class GlobusPart:
             before = int(remembered.read_text())  # the same as last time, if it can be had
         port = free_port(before)
         write_atomic(remembered, f"{port}\n")
-        with (self.folder / "server.log").open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULE, str(self.folder), f"--port={port}"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd="/",
-                start_new_session=True,
-            )  # fmt: skip
-        assert child.stdout is not None  # noqa: S101  it is a pipe
-        with child.stdout:
-            line = child.stdout.readline()  # it prints its port, or ends
-        found = self._process() if line.strip() else None
-        if found is None:
-            child.kill()
-            child.wait()
-            raise MapadminError(
-                f"The Globus service did not start; see {self.folder / 'server.log'}."
-            )
-        return found
+        log = self.folder / "server.log"
+        command = [sys.executable, "-P", "-m", MODULE, str(self.folder), f"--port={port}"]
+        # Not subprocess.Popen, which complains when its child outlives it; this one is meant to.
+        pid = os.posix_spawn(
+            command[0], command, dict(os.environ), setsid=True, setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGPIPE, signal.SIGHUP),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+        )  # fmt: skip
+        process = Process(pid, started_at(pid) or 0, port)
+        deadline = time.monotonic() + START_SECONDS
+        while is_alive(process) and time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                return process
+            time.sleep(0.02)
+        raise MapadminError(f"The Globus service did not start; see {log}.")
 
     def _process(self) -> Process | None:
         """The emulator of this folder, by its command line; None when it does not run."""
