@@ -23,6 +23,7 @@ _NAMES = (
     "BINLOG ADMIN", "BINLOG REPLAY", "SLAVE MONITOR", "SHOW CREATE ROUTINE",
 )  # fmt: skip
 _EVERYTHING = 2**64 - 1  # how the installation writes ALL for root
+_EVERYTHING_THEN = 2**30 - 1  # and so a server before 10.5.2
 _SPLIT_FROM_SUPER = frozenset((
     "SET USER", "FEDERATED ADMIN", "CONNECTION ADMIN", "READ_ONLY ADMIN",
     "REPLICATION SLAVE ADMIN", "BINLOG ADMIN", "BINLOG REPLAY",
@@ -84,7 +85,7 @@ def privileges(access: int, row_version: int, version: tuple[int, ...]) -> Privi
     or with an impossible version, gives nothing.
     """
     server = (*version, 0)[:2]
-    if access == _EVERYTHING:
+    if access == _EVERYTHING or (row_version < 100502 and access == _EVERYTHING_THEN):
         return frozenset(_NAMES[: _known(999999, server)])
     if row_version and not 100400 <= row_version <= 999999:
         return frozenset()
