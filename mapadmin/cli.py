@@ -21,6 +21,7 @@ from mapadmin.core.errors import Interrupted
 from mapadmin.lazy import Commands, lazy_group
 
 GROUPS: Commands = {
+    "aws": ("mapadmin.aws.commands", "The RDS instance, the EC2 server and the buckets."),
     "db": ("mapadmin.db.commands", "Database accounts and grants."),
     "init": (
         "mapadmin.init_command",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from mapadmin.core.errors import SettingsError, UsageError
+from mapadmin.site.aws import AwsSettings
 from mapadmin.site.database import DatabaseSettings
 from mapadmin.site.explain import explain, suggest
 from mapadmin.site.people import People, Person
@@ -61,6 +62,15 @@ class Site:
                 f"The site {self.name} has no [database] section in {self.folder / SITE_FILE}."
             )
         return self.settings.database
+
+    @property
+    def aws(self) -> AwsSettings:
+        """[aws]; SettingsError when the site has none."""
+        if self.settings.aws is None:
+            raise SettingsError(
+                f"The site {self.name} has no [aws] section in {self.folder / SITE_FILE}."
+            )
+        return self.settings.aws
 
     def secret(self, reference: str, setting: str) -> Secret:
         """Resolve a reference of this site; `setting` names it in errors."""

@@ -1,0 +1,103 @@
+"""`python -m mapadmin.sandbox.aws.emulator --port=N --folder=DIR`: AWS on a loopback port.
+
+moto keeps everything in memory: what was changed is gone when this process ends. Operations that
+moto does not know are answered with `answers`, and such an answer has a header that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from mapadmin.sandbox.aws.answers import ANSWERS, RECORDED, complete
+
+HOST = "127.0.0.1"
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def operation_of(environ: dict[str, Any], body: bytes) -> tuple[str, dict[str, str]]:
+    """The operation that a request asks for, and its parameters if it is a form; "" for S3."""
+    target = str(environ.get("HTTP_X_AMZ_TARGET", ""))
+    if target:
+        return target.rpartition(".")[2], {}
+    path = str(environ.get("PATH_INFO", ""))
+    if "/operation/" in path:
+        return path.rpartition("/")[2], {}
+    if str(environ.get("CONTENT_TYPE", "")).startswith("application/x-www-form-urlencoded"):
+        form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
+        return form.get("Action", ""), form
+    return "", {}
+
+
+def take_body(environ: dict[str, Any]) -> bytes:
+    """The request's body, left in place for whoever comes next."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    body = bytes(environ["wsgi.input"].read(length)) if length else b""
+    if length:
+        environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def with_answers(app: Wsgi) -> Wsgi:
+    """moto's application, with recorded answers in front."""
+
+    def front(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        operation, form = operation_of(environ, take_body(environ))
+        if operation in ANSWERS:
+            kind, text = ANSWERS[operation](form)
+            start("200 OK", [("Content-Type", kind), (RECORDED, "all")])
+            return [text.encode()]
+        if operation != "DescribeDBInstances":
+            return app(environ, start)
+        status: list[Any] = []
+        text = b"".join(app(environ, lambda *args: status.extend(args)))
+        headers = [(k, v) for k, v in status[1] if k.lower() != "content-length"]
+        start(status[0], [*headers, (RECORDED, "CertificateDetails")])
+        return [complete(text)]
+
+    return front
+
+
+def make_app() -> Wsgi:
+    """moto, whose own figures of buckets would be mixed with the 90 days that `seed` puts."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.s3.models import S3Backend
+
+    S3Backend.get_cloudwatch_metrics = classmethod(  # type: ignore[method-assign,assignment]
+        lambda cls, account_id, region: []
+    )
+    moto: Wsgi = DomainDispatcherApplication(create_backend_app)
+    return with_answers(moto)
+
+
+def main(wrap: Callable[[Wsgi], Wsgi] = lambda app: app) -> None:
+    """Serve until SIGTERM; the port is in DIR/port as soon as it answers."""
+    begun = time.time()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    WSGIRequestHandler.protocol_version = "HTTP/1.1"  # connections are kept
+    server = make_server(HOST, arguments.port, wrap(make_app()), threaded=True)
+    ready = {"port": server.server_port, "seconds": round(time.time() - begun, 2)}
+    path = arguments.folder / "emulator.json"
+    path.with_suffix(".new").write_text(json.dumps(ready))
+    path.with_suffix(".new").replace(path)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
