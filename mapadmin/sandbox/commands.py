@@ -51,8 +51,8 @@ def up(
 ) -> None:
     """Make a whole site on this machine, or start it again.
 
-    A private database server on a free port of 127.0.0.1, a site folder, and a small DataJoint
-    pipeline with a few people and services. No root, no network, nothing outside DIR. Made once,
+    A private database server on a free port of 127.0.0.1, a site folder, a small DataJoint
+    pipeline with a few people and services, and an AWS account in memory. No root, no network, nothing outside DIR. Made once,
     the contents are yours: a later `up` starts the server and leaves them as you left them.
     """
     report = Report(as_json=as_json)
@@ -133,6 +133,7 @@ Go on with:
   {program} db users
   {program} db show-user alice
   {program} db audit
+  {program} aws status
 
 Stop it (and be rid of it, with --delete):
   {program} sandbox down{where}"""

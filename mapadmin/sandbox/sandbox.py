@@ -17,6 +17,7 @@ import msgspec
 from mapadmin.core.errors import MapadminError, UsageError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.lock import file_lock
+from mapadmin.sandbox.aws.part import AwsPart
 from mapadmin.sandbox.database import DatabasePart
 from mapadmin.sandbox.parts import Part, PartStatus, Work
 from mapadmin.sandbox.pipeline import PipelinePart
@@ -56,11 +57,12 @@ class Sandbox:
         self.folder = folder.resolve()
         self.site = SiteFolder(self.folder / "site")
         self.database = DatabasePart(self.folder / "database")
+        self.aws = AwsPart(self.folder / "aws")
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """In the order of coming up. A new subsystem adds its part here."""
-        return (self.database, PipelinePart(self.database))
+        return (self.database, PipelinePart(self.database), self.aws)
 
     def exists(self) -> bool:
         """Is there a sandbox here, however complete?"""

@@ -1,7 +1,8 @@
 """`python -m mapadmin.sandbox.aws.emulator --port=N --folder=DIR`: AWS on a loopback port.
 
 moto keeps everything in memory: what was changed is gone when this process ends. Operations that
-moto does not know are answered with `answers`, and such an answer has a header that says so.
+moto does not know are answered with `answers`, and such an answer has a header that says so. The
+account is filled when the first request comes, which waits for it: many a sandbox never needs it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import argparse
 import io
 import json
 import logging
+import os
 import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from mapadmin.sandbox.aws.answers import ANSWERS, RECORDED, complete
+from mapadmin.sandbox.aws.seed import INSTANCE, SEEDER, seed
+from mapadmin.sandbox.processes import started_at
 
 HOST = "127.0.0.1"
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -67,21 +71,48 @@ def with_answers(app: Wsgi) -> Wsgi:
     return front
 
 
+class Seeded:
+    """An application that is made, and filled by requests to itself, when it is first asked."""
+
+    def __init__(self, make: Callable[[], Wsgi]) -> None:
+        self._make = make
+        self._app: Wsgi | None = None
+        self._lock = threading.Lock()
+        self._full = False
+        self.port = 0
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if SEEDER not in str(environ.get("HTTP_USER_AGENT", "")):
+            with self._lock:
+                if not self._full:
+                    self._app = self._make()
+                    seed(f"http://{HOST}:{self.port}")
+                    self._full = True
+        assert self._app is not None
+        return self._app(environ, start)
+
+
 def make_app() -> Wsgi:
-    """moto, whose own figures of buckets would be mixed with the 90 days that `seed` puts."""
+    """moto, with two changes.
+
+    Its own figures of buckets would be mixed with the 90 days that `seed` puts; and the server has
+    the same id each time, because the site file names it.
+    """
+    import moto.ec2.models.instances as instances
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.models import S3Backend
 
     S3Backend.get_cloudwatch_metrics = classmethod(  # type: ignore[method-assign,assignment]
         lambda cls, account_id, region: []
     )
+    chosen, ids = instances.random_instance_id, iter([INSTANCE])
+    instances.random_instance_id = lambda: next(ids, None) or chosen()
     moto: Wsgi = DomainDispatcherApplication(create_backend_app)
     return with_answers(moto)
 
 
 def main(wrap: Callable[[Wsgi], Wsgi] = lambda app: app) -> None:
-    """Serve until SIGTERM; the port is in DIR/port as soon as it answers."""
-    begun = time.time()
+    """Serve until SIGTERM; DIR/emulator.json says where, as soon as it answers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
@@ -91,8 +122,11 @@ def main(wrap: Callable[[Wsgi], Wsgi] = lambda app: app) -> None:
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     WSGIRequestHandler.protocol_version = "HTTP/1.1"  # connections are kept
-    server = make_server(HOST, arguments.port, wrap(make_app()), threaded=True)
-    ready = {"port": server.server_port, "seconds": round(time.time() - begun, 2)}
+    seeded = Seeded(make_app)
+    server = make_server(HOST, arguments.port, wrap(seeded), threaded=True)
+    seeded.port = server.server_port
+    me = os.getpid()
+    ready = {"pid": me, "started": started_at(me), "port": server.server_port}
     path = arguments.folder / "emulator.json"
     path.with_suffix(".new").write_text(json.dumps(ready))
     path.with_suffix(".new").replace(path)

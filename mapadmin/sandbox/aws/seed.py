@@ -9,8 +9,10 @@ from typing import Any
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 DATABASE = "map-db"
-GROUP = "map-mysql80"
+INSTANCE = "i-0123456789abcdef0"
+GROUP = "map-mysql84"
 BUCKETS = {"reports": "map-reports", "archive": "map-ephys-archive"}
+SEEDER = "mapadmin-seeder"  # part of the user agent: its requests do not wait for it to end
 _DAYS = 90
 _ALLOCATED = 200  # GiB of the database's disk
 
@@ -49,27 +51,27 @@ class Clients:
         session = botocore.session.Session()
         self._make = lambda service: session.create_client(
             service, region_name=REGION, endpoint_url=endpoint, aws_access_key_id="sandbox",
-            aws_secret_access_key="sandbox", config=Config(read_timeout=60),  # noqa: S106
+            aws_secret_access_key="sandbox",  # noqa: S106
+            config=Config(read_timeout=60, user_agent_extra=SEEDER),
         )  # fmt: skip
 
     def __getattr__(self, service: str) -> Any:
         return self._make(service)
 
 
-def seed(endpoint: str) -> str:
-    """Put everything there; the id of the EC2 server, which AWS chooses."""
+def seed(endpoint: str) -> None:
+    """Put everything there."""
     clients = Clients(endpoint)
     _database(clients)
-    instance = _instance(clients)
+    _instance(clients)
     _buckets(clients)
-    _figures(clients, instance)
-    return instance
+    _figures(clients)
 
 
 def _database(clients: Clients) -> None:
     rds = clients.rds
     rds.create_db_parameter_group(
-        DBParameterGroupName=GROUP, DBParameterGroupFamily="mysql8.0", Description="of the sandbox"
+        DBParameterGroupName=GROUP, DBParameterGroupFamily="mysql8.4", Description="of the sandbox"
     )
     rds.modify_db_parameter_group(
         DBParameterGroupName=GROUP,
@@ -80,7 +82,7 @@ def _database(clients: Clients) -> None:
     )  # fmt: skip
     rds.create_db_instance(
         DBInstanceIdentifier=DATABASE, DBInstanceClass="db.t3.large", Engine="mysql",
-        EngineVersion="8.0.42", AllocatedStorage=_ALLOCATED, MaxAllocatedStorage=500,
+        EngineVersion="8.4.5", AllocatedStorage=_ALLOCATED, MaxAllocatedStorage=500,
         StorageType="gp3", MasterUsername="admin", MasterUserPassword="sandbox-only",  # noqa: S106
         BackupRetentionPeriod=7, MultiAZ=False, DeletionProtection=True, StorageEncrypted=True,
         PubliclyAccessible=False, DBParameterGroupName=GROUP,
@@ -91,7 +93,7 @@ def _database(clients: Clients) -> None:
     )  # fmt: skip
 
 
-def _instance(clients: Clients) -> str:
+def _instance(clients: Clients) -> None:
     ec2 = clients.ec2
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     group = ec2.create_security_group(
@@ -105,14 +107,16 @@ def _instance(clients: Clients) -> str:
             for port, cidr in ((443, "0.0.0.0/0"), (22, "10.0.0.0/8"))
         ],
     )  # fmt: skip
-    made = ec2.run_instances(
+    ec2.run_instances(
         ImageId="ami-12c6146b", MinCount=1, MaxCount=1, InstanceType="t3.xlarge",
         SecurityGroupIds=[group],
         TagSpecifications=[
             {"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "map-server"}]}
         ],
-    )["Instances"][0]  # fmt: skip
-    return str(made["InstanceId"])
+        BlockDeviceMappings=[
+            {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 200, "Encrypted": True}}
+        ],
+    )  # fmt: skip
 
 
 def _buckets(clients: Clients) -> None:
@@ -152,7 +156,7 @@ def _buckets(clients: Clients) -> None:
     )  # fmt: skip
 
 
-def _figures(clients: Clients, instance: str) -> None:
+def _figures(clients: Clients) -> None:
     cloudwatch = clients.cloudwatch
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     today = now.replace(hour=0, minute=0)
@@ -182,7 +186,7 @@ def _figures(clients: Clients, instance: str) -> None:
             for name, value in _DATABASE_NOW.items()
         ]
         data["AWS/EC2"] += [
-            _datum(name, value, moment, InstanceId=instance)
+            _datum(name, value, moment, InstanceId=INSTANCE)
             for name, value in _INSTANCE_NOW.items()
         ]
     for namespace, all_of_it in data.items():
