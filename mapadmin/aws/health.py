@@ -13,7 +13,7 @@ from mapadmin.aws import judge_server as server_judge
 from mapadmin.aws.calls import Call
 from mapadmin.aws.facts import Facts
 from mapadmin.aws.faults import AwsError
-from mapadmin.aws.metrics import STORAGE_TYPES, of_database, of_instance
+from mapadmin.aws.metrics import STORAGE_TYPES, Point, of_database, of_instance
 from mapadmin.core.checks import Check, Finding, fail, ok, warn
 
 LIMIT = 15.0  # seconds: three tries of one call, or a chain of two calls
@@ -54,7 +54,7 @@ def _now() -> datetime:
 def _database(facts: Facts) -> dict[str, Judge]:
     limits, name = facts.aws.settings.thresholds, facts.aws.settings.database
 
-    def figure(metric: str) -> list[database_judge.Point]:
+    def figure(metric: str) -> list[Point]:
         facts.database()  # a figure says nothing of an instance that is not there
         return facts.hour()[of_database(name, metric)]
 
@@ -116,7 +116,7 @@ def _end_of_support(facts: Facts) -> Finding:
     return _mark(finding) if answer["recorded"] else finding
 
 
-def _credits(kind: str, points: list[database_judge.Point], facts: Facts) -> Finding:
+def _credits(kind: str, points: list[Point], facts: Facts) -> Finding:
     finding = database_judge.credits_left(kind, points, facts.aws.settings.thresholds, _now())
     return finding or ok(f"{kind} is not burstable")
 
@@ -124,7 +124,7 @@ def _credits(kind: str, points: list[database_judge.Point], facts: Facts) -> Fin
 def _server(facts: Facts) -> dict[str, Judge]:
     limits, instance = facts.aws.settings.thresholds, facts.aws.settings.instance
 
-    def figure(metric: str) -> list[database_judge.Point]:
+    def figure(metric: str) -> list[Point]:
         facts.instance()
         return facts.hour()[of_instance(instance, metric)]
 

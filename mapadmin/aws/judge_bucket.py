@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -76,7 +76,7 @@ def uploads(found: Sequence[Answer], limits: AwsThresholds, now: datetime) -> Fi
     return ok(f"{len(found)} under way" if found else "none")
 
 
-def size(series: Series, bucket: str, storage: Sequence[str]) -> Finding:
+def size(series: Series, bucket: str, storage: Iterable[str]) -> Finding:
     """CloudWatch's figure of the last day that is complete."""
     points = [p for name in storage if (p := series[bucket_bytes(bucket, name)])]
     if not points:

@@ -12,16 +12,32 @@ import msgspec
 from mapadmin.aws import calls
 from mapadmin.aws.session import Aws
 
-# S3's storage types as CloudWatch knows them ("Amazon S3 metrics and dimensions").
-STORAGE_TYPES = (
-    "StandardStorage", "IntelligentTieringFAStorage", "IntelligentTieringIAStorage",
-    "IntelligentTieringAAStorage", "IntelligentTieringAIAStorage", "IntelligentTieringDAAStorage",
-    "StandardIAStorage", "StandardIASizeOverhead", "StandardIAObjectOverhead", "OneZoneIAStorage",
-    "OneZoneIASizeOverhead", "ReducedRedundancyStorage", "GlacierInstantRetrievalStorage",
-    "GlacierInstantRetrievalSizeOverhead", "GlacierStorage", "GlacierStagingStorage",
-    "GlacierObjectOverhead", "GlacierS3ObjectOverhead", "DeepArchiveStorage",
-    "DeepArchiveObjectOverhead", "DeepArchiveS3ObjectOverhead", "DeepArchiveStagingStorage",
-)  # fmt: skip
+# S3's storage types as CloudWatch knows them ("Amazon S3 metrics and dimensions") -> class. What S3
+# keeps beside the objects is paid for as well.
+STORAGE_TYPES = {
+    "StandardStorage": "STANDARD",
+    "IntelligentTieringFAStorage": "INTELLIGENT_TIERING",
+    "IntelligentTieringIAStorage": "INTELLIGENT_TIERING",
+    "IntelligentTieringAAStorage": "INTELLIGENT_TIERING",
+    "IntelligentTieringAIAStorage": "INTELLIGENT_TIERING",
+    "IntelligentTieringDAAStorage": "INTELLIGENT_TIERING",
+    "StandardIAStorage": "STANDARD_IA",
+    "StandardIASizeOverhead": "overhead",
+    "StandardIAObjectOverhead": "overhead",
+    "OneZoneIAStorage": "ONEZONE_IA",
+    "OneZoneIASizeOverhead": "overhead",
+    "ReducedRedundancyStorage": "REDUCED_REDUNDANCY",
+    "GlacierInstantRetrievalStorage": "GLACIER_IR",
+    "GlacierInstantRetrievalSizeOverhead": "overhead",
+    "GlacierStorage": "GLACIER",
+    "GlacierStagingStorage": "GLACIER",
+    "GlacierObjectOverhead": "overhead",
+    "GlacierS3ObjectOverhead": "overhead",
+    "DeepArchiveStorage": "DEEP_ARCHIVE",
+    "DeepArchiveStagingStorage": "DEEP_ARCHIVE",
+    "DeepArchiveObjectOverhead": "overhead",
+    "DeepArchiveS3ObjectOverhead": "overhead",
+}
 _AT_ONCE = 500  # queries that GetMetricData takes in a call
 
 

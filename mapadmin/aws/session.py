@@ -117,7 +117,7 @@ class Aws:
         from botocore import xform_name
 
         client = self.client(call.service, region)
-        answer = self._guard(
+        answer: dict[str, Any] = self._guard(
             lambda: getattr(client, xform_name(call.operation))(**parameters), call
         )
         self._note(call, answer)
@@ -156,6 +156,43 @@ class Aws:
             return ask()
         except (BotoCoreError, ClientError) as error:
             raise translate(error, call, self.profile) from None
+
+    def presigner(self, call: Call, *, region: str = "") -> Callable[[dict[str, Any]], str]:
+        """A function that signs the address of a GET: parameters -> URL, good for five minutes."""
+        from botocore import xform_name
+
+        client, name = self.client(call.service, region), xform_name(call.operation)
+        return lambda parameters: str(
+            self._guard(
+                lambda: client.generate_presigned_url(name, Params=parameters, ExpiresIn=300), call
+            )
+        )
+
+    def sender(self, connections: int) -> Callable[[str], Any]:
+        """A function that GETs a URL over botocore's own HTTP session, once: URL -> answer.
+
+        Proxies and certificate authorities are those of every other call. It raises
+        UnreachableError when there is no answer.
+        """
+        from botocore.awsrequest import AWSRequest
+        from botocore.httpsession import URLLib3Session
+        from botocore.utils import get_environ_proxies
+
+        verify = self._guard(lambda: self._session.get_config_variable("ca_bundle")) or True
+        made: dict[str, Any] = {}
+
+        def send(url: str) -> Any:
+            with self._lock:
+                if not made:
+                    made["http"] = URLLib3Session(
+                        verify=verify, proxies=get_environ_proxies(url), timeout=(3, 30),
+                        max_pool_connections=connections,
+                    )  # fmt: skip
+            return self._guard(
+                lambda: made["http"].send(AWSRequest("GET", url).prepare()), calls.OBJECTS
+            )
+
+        return send
 
     # --- clients --------------------------------------------------------------------------------
 

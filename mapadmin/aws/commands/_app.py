@@ -12,6 +12,7 @@ _HERE = "mapadmin.aws.commands"
 
 COMMANDS: Commands = {
     "status": (f"{_HERE}.status", "The database, the server and the buckets at a glance."),
+    "usage": (f"{_HERE}.usage", "What is stored, how it grows, when it is full."),
 }
 
 app = typer.Typer(

@@ -57,9 +57,9 @@ def with_answers(app: Wsgi) -> Wsgi:
     def front(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         operation, form = operation_of(environ, take_body(environ))
         if operation in ANSWERS:
-            kind, text = ANSWERS[operation](form)
+            kind, answer = ANSWERS[operation](form)
             start("200 OK", [("Content-Type", kind), (RECORDED, "all")])
-            return [text.encode()]
+            return [answer.encode()]
         if operation != "DescribeDBInstances":
             return app(environ, start)
         status: list[Any] = []
@@ -84,12 +84,15 @@ class Seeded:
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if SEEDER not in str(environ.get("HTTP_USER_AGENT", "")):
             with self._lock:
-                if not self._full:
+                if self._app is None or not self._full:
                     self._app = self._make()
                     seed(f"http://{HOST}:{self.port}")
                     self._full = True
-        assert self._app is not None
-        return self._app(environ, start)
+        app = self._app
+        if app is None:
+            start("503 Service Unavailable", [])
+            return []
+        return app(environ, start)
 
 
 def make_app() -> Wsgi:
@@ -98,15 +101,16 @@ def make_app() -> Wsgi:
     Its own figures of buckets would be mixed with the 90 days that `seed` puts; and the server has
     the same id each time, because the site file names it.
     """
-    import moto.ec2.models.instances as instances
+    from moto.ec2.models import instances
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.models import S3Backend
 
     S3Backend.get_cloudwatch_metrics = classmethod(  # type: ignore[method-assign,assignment]
         lambda cls, account_id, region: []
     )
-    chosen, ids = instances.random_instance_id, iter([INSTANCE])
-    instances.random_instance_id = lambda: next(ids, None) or chosen()
+    made: Any = instances
+    chosen, ids = made.random_instance_id, iter([INSTANCE])
+    made.random_instance_id = lambda: next(ids, None) or chosen()
     moto: Wsgi = DomainDispatcherApplication(create_backend_app)
     return with_answers(moto)
 

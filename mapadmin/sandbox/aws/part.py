@@ -100,7 +100,8 @@ class AwsPart:
             )  # fmt: skip
         if not self.available():
             return PartStatus(self.name, PartState.LEFT_OUT, _INSTALL)
-        return PartStatus(self.name, PartState.STOPPED if self.folder.exists() else PartState.MISSING)
+        made = self.folder.exists()
+        return PartStatus(self.name, PartState.STOPPED if made else PartState.MISSING)
 
     def process(self) -> Process | None:
         """The emulator, if it runs and answers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,8 +48,8 @@ class Clients:
         import botocore.session
         from botocore.config import Config
 
-        session = botocore.session.Session()
-        self._make = lambda service: session.create_client(
+        session: Any = botocore.session.Session()
+        self._make: Callable[[str], Any] = lambda service: session.create_client(
             service, region_name=REGION, endpoint_url=endpoint, aws_access_key_id="sandbox",
             aws_secret_access_key="sandbox",  # noqa: S106
             config=Config(read_timeout=60, user_agent_extra=SEEDER),
@@ -83,7 +83,7 @@ def _database(clients: Clients) -> None:
     rds.create_db_instance(
         DBInstanceIdentifier=DATABASE, DBInstanceClass="db.t3.large", Engine="mysql",
         EngineVersion="8.4.5", AllocatedStorage=_ALLOCATED, MaxAllocatedStorage=500,
-        StorageType="gp3", MasterUsername="admin", MasterUserPassword="sandbox-only",  # noqa: S106
+        StorageType="gp3", MasterUsername="admin", MasterUserPassword="sandbox-only",
         BackupRetentionPeriod=7, MultiAZ=False, DeletionProtection=True, StorageEncrypted=True,
         PubliclyAccessible=False, DBParameterGroupName=GROUP,
     )  # fmt: skip

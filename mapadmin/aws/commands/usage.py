@@ -1,0 +1,184 @@
+"""`mapadmin aws usage`: what is stored, from CloudWatch or, exactly, from the listing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+import msgspec
+import typer
+
+from mapadmin.aws import calls
+from mapadmin.aws.commands._app import app
+from mapadmin.aws.commands._open import aws_of
+from mapadmin.aws.listing import THREADS, Tally, list_all
+from mapadmin.aws.metrics import fetch
+from mapadmin.aws.session import Aws
+from mapadmin.aws.usage import BACK, Usage, bucket_usage, chart, disk_usage, metrics_of
+from mapadmin.core.errors import UsageError
+from mapadmin.core.report import Report
+from mapadmin.core.tables import Column
+from mapadmin.core.text import human_bytes
+from mapadmin.options import Json
+
+_CHART = 45  # columns, of 80
+
+
+class ExactRow(msgspec.Struct, frozen=True):
+    """What lies under a prefix in one storage class."""
+
+    bucket: str
+    prefix: str
+    storage_class: str
+    objects: int
+    bytes: int
+
+
+@app.command("usage")
+def usage(
+    ctx: typer.Context,
+    bucket: Annotated[
+        str | None, typer.Argument(help="What the site calls a bucket; default: all.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="List every object instead; takes requests and time.")
+    ] = False,
+    prefix: Annotated[str, typer.Option(help="With --exact: only keys that begin so.")] = "",
+    depth: Annotated[
+        int, typer.Option(min=0, max=20, help="With --exact: a row for each folder so deep.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Bytes and objects of the buckets and the database's disk, growth, and when they are full.
+
+    From CloudWatch's daily figures: the day is shown, and growth is a straight line through the
+    last 90 days. `--exact` lists the current objects, right to the byte, or fails: old versions and
+    unfinished uploads, which CloudWatch counts, are not in it.
+    """
+    if (prefix or depth) and not exact:
+        raise UsageError("--prefix and --depth are for --exact.")
+    aws = aws_of(ctx)
+    chosen = _chosen(aws, bucket)
+    report = Report(as_json=as_json)
+    aws.require_account()
+    if exact:
+        rows = [row for name in chosen.values() for row in _exact(aws, name, prefix, depth, report)]
+        report.rows(rows, _EXACT, empty="There are no objects.")
+        return
+    found = _figures(aws, chosen, with_disk=bucket is None)
+    if as_json:
+        report.document(found)
+    else:
+        _show(report, found)
+
+
+def _chosen(aws: Aws, bucket: str | None) -> dict[str, str]:
+    buckets = aws.settings.buckets
+    if bucket is None:
+        return buckets
+    if bucket not in buckets:
+        raise UsageError(
+            f"The site has no bucket {bucket!r}.", remedy=f"Its buckets: {', '.join(buckets)}."
+        )
+    return {bucket: buckets[bucket]}
+
+
+# --- CloudWatch --------------------------------------------------------------------------------
+
+
+def _figures(aws: Aws, buckets: dict[str, str], *, with_disk: bool) -> list[Usage]:
+    database = aws.settings.database if with_disk else ""
+    series = fetch(aws, metrics_of(buckets, database), period=86400, back=BACK)
+    limits = aws.settings.limits
+    found = [bucket_usage(name, each, limits.get(name), series) for name, each in buckets.items()]
+    if database:
+        answer = aws.call(calls.DB_INSTANCES, DBInstanceIdentifier=database)["DBInstances"][0]
+        found.append(disk_usage(database, int(answer["AllocatedStorage"]) * 1024**3, series))
+    return found
+
+
+def _show(report: Report, found: list[Usage]) -> None:
+    rows: list[tuple[Usage, str, int | None, bool]] = []
+    for each in found:
+        classes = each.classes if len(each.classes) > 1 else ()
+        only = each.classes[0].storage_class if len(each.classes) == 1 else ""
+        rows.append((each, only, each.bytes, True))
+        rows += [(each, part.storage_class, part.bytes, False) for part in classes]
+    report.rows(rows, _CLOUDWATCH, empty="The site names no buckets.")
+    for each in found:
+        if each.history:
+            first, last = each.history[0], each.history[-1]
+            report.text(
+                f"{each.name:<9} {human_bytes(first[1]):>10} {chart(each.history, _CHART)} "
+                f"{human_bytes(last[1])}"
+            )
+            report.text(f"{'':<20} {first[0]:<%Y-%m-%d}{last[0]:%Y-%m-%d}".replace("<", " " * 25))
+        else:
+            report.say(f"{each.name}: CloudWatch has no figure of the last 90 days.")
+
+
+def _growth(row: tuple[Usage, str, int | None, bool]) -> str | None:
+    growth = row[0].growth
+    if not row[3] or growth is None:
+        return None
+    return f"+{human_bytes(growth)}" if growth > 0 else human_bytes(growth)
+
+
+def _full(row: tuple[Usage, str, int | None, bool]) -> str | None:
+    each = row[0]
+    if not row[3] or each.full_in is None or each.limit is None:
+        return None
+    return f"{each.full_in} d" if each.full_in < 3650 else "10 years +"
+
+
+_CLOUDWATCH = [
+    Column("what", lambda r: r[0].name if r[3] else ""),
+    Column("class", lambda r: r[1] or "all"),
+    Column("size", lambda r: human_bytes(r[2]), right=True),
+    Column("objects", lambda r: f"{r[0].objects:,}" if r[3] and r[0].objects is not None else None,
+           right=True),
+    Column("a month", _growth, right=True),
+    Column("limit", lambda r: human_bytes(r[0].limit) if r[3] and r[0].limit else None, right=True),
+    Column("full in", _full, right=True),
+    Column("on", lambda r: r[0].day if r[3] else None),
+]  # fmt: skip
+
+
+# --- the listing -------------------------------------------------------------------------------
+
+
+def _exact(aws: Aws, bucket: str, prefix: str, depth: int, report: Report) -> list[ExactRow]:
+    """All objects of a bucket, added up. Raises ListingError when a part is missing."""
+    head = aws.call(calls.BUCKET_HEAD, Bucket=bucket)
+    region = head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "")
+    presign = aws.presigner(calls.OBJECTS, region=region)
+
+    def group(key: str) -> str:
+        """The folder that a key is counted in: `depth` levels below the prefix."""
+        folders = key[len(prefix) :].split("/")[:-1]
+        return prefix + "".join(f"{name}/" for name in folders[:depth])
+
+    total: Tally = Counter()
+    with report.progress(f"Listing {bucket}", unit="objects") as progress:
+        pages = list_all(
+            lambda query: presign({"Bucket": bucket, "EncodingType": "url", **query}),
+            aws.sender(THREADS), prefix, group if depth else lambda _: prefix,
+        )  # fmt: skip
+        for page in pages:
+            total.update(page.tally)
+            progress.advance(sum(n for (_, _, size), n in page.tally.items() if not size))
+    rows = sorted({(where, storage_class) for where, storage_class, _ in total})
+    return [
+        ExactRow(bucket, where, kind, total[where, kind, False], total[where, kind, True])
+        for where, kind in rows
+    ]
+
+
+_EXACT = [
+    Column("bucket", lambda r: r.bucket),
+    Column("prefix", lambda r: r.prefix),
+    Column("class", lambda r: r.storage_class),
+    Column("objects", lambda r: f"{r.objects:,}", right=True),
+    Column("bytes", lambda r: f"{r.bytes:,}", right=True),
+    Column("size", lambda r: human_bytes(r.bytes), right=True),
+]
