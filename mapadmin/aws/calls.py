@@ -86,9 +86,7 @@ BUCKET_HEAD = Call("s3", "HeadBucket", _BUCKET, action="s3:ListBucket")
 OBJECTS = Call("s3", "ListObjectsV2", _BUCKET, action="s3:ListBucket")
 VERSIONING = Call("s3", "GetBucketVersioning", _BUCKET)
 ENCRYPTION = Call("s3", "GetBucketEncryption", _BUCKET, action="s3:GetEncryptionConfiguration")
-PUBLIC_BLOCK = Call(
-    "s3", "GetPublicAccessBlock", _BUCKET, action="s3:GetBucketPublicAccessBlock"
-)
+PUBLIC_BLOCK = Call("s3", "GetPublicAccessBlock", _BUCKET, action="s3:GetBucketPublicAccessBlock")
 POLICY_STATUS = Call("s3", "GetBucketPolicyStatus", _BUCKET)
 LIFECYCLE = Call(
     "s3", "GetBucketLifecycleConfiguration", _BUCKET, action="s3:GetLifecycleConfiguration"
@@ -97,6 +95,9 @@ PUT_LIFECYCLE = Call(
     "s3", "PutBucketLifecycleConfiguration", _BUCKET, changes=True,
     action="s3:PutLifecycleConfiguration",
 )  # fmt: skip
+DELETE_LIFECYCLE = Call(
+    "s3", "DeleteBucketLifecycle", _BUCKET, changes=True, action="s3:PutLifecycleConfiguration"
+)
 UPLOADS = Call("s3", "ListMultipartUploads", _BUCKET, action="s3:ListBucketMultipartUploads")
 PARTS = Call("s3", "ListParts", (On.OBJECTS,), action="s3:ListMultipartUploadParts")
 ABORT_UPLOAD = Call(

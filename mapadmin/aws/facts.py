@@ -67,12 +67,8 @@ class Facts:
         self.days: Once[Series] = Once(
             lambda: fetch(aws, self._daily(), period=86400, back=timedelta(days=14))
         )
-        self.alarms = Once(
-            lambda: aws.pages(calls.ALARMS, "MetricAlarms", StateValue="ALARM")
-        )
-        self.budgets = Once(
-            lambda: aws.pages(calls.BUDGETS, "Budgets", AccountId=settings.account)
-        )
+        self.alarms = Once(lambda: aws.pages(calls.ALARMS, "MetricAlarms", StateValue="ALARM"))
+        self.budgets = Once(lambda: aws.pages(calls.BUDGETS, "Budgets", AccountId=settings.account))
         self.agent_metrics = Once(
             lambda: aws.pages(
                 calls.METRICS, "Metrics", Namespace="CWAgent", MetricName="disk_used_percent",

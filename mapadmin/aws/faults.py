@@ -86,7 +86,9 @@ def _refused(
     said = str(error.response.get("Error", {}).get("Message", "")).strip().rstrip(".")
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _EXPIRED:
-        return SettingsError(f"AWS: the credentials have expired ({code}).", remedy=sign_in(profile))
+        return SettingsError(
+            f"AWS: the credentials have expired ({code}).", remedy=sign_in(profile)
+        )
     if code in _BAD_KEYS:
         return SettingsError(
             f"AWS: the credentials are not accepted ({code}: {said}).", remedy=sign_in(profile)
@@ -107,8 +109,14 @@ def _refused(
             f"{doing}: AWS answered {status} ({code}), also after several tries.",
             remedy="Run it again in some minutes; https://health.aws.amazon.com tells of outages.",
         )
-    if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
-        return SettingsError(f"{doing}: wrong region: {said}.", remedy="Set aws.region, or --region.")
+    if code in (
+        "PermanentRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+    ):
+        return SettingsError(
+            f"{doing}: wrong region: {said}.", remedy="Set aws.region, or --region."
+        )
     return AwsError(f"{doing}: {code}: {said}.", code=code)
 
 

@@ -60,7 +60,7 @@ def lifecycle(rules: Sequence[Answer]) -> Finding:
     if any("AbortIncompleteMultipartUpload" in rule for rule in active):
         return ok(f"{detail}, uploads are ended")
     return warn(
-        f"{detail}; none ends uploads left over", "mapadmin aws lifecycle set --abort-uploads 7"
+        f"{detail}; none ends uploads left over", "mapadmin aws lifecycle BUCKET --abort-uploads 7"
     )
 
 

@@ -34,9 +34,7 @@ def state(found: Answer, region: str) -> Finding:
     what = f"{name} {status}, {found['DBInstanceClass']}, {found['Engine']} " + str(
         found["EngineVersion"]
     )
-    link = (
-        f"https://{region}.console.aws.amazon.com/rds/home?region={region}#database:id={name}"
-    )
+    link = f"https://{region}.console.aws.amazon.com/rds/home?region={region}#database:id={name}"
     pending = found.get("PendingModifiedValues") or {}
     if status in ("stopped", "stopping"):
         return fail(
@@ -132,7 +130,9 @@ def maintenance(actions: Sequence[Answer]) -> Finding:
     return warn("; ".join(words), "Announce it: the database restarts in its maintenance window.")
 
 
-def end_of_life(version: str, ends: dict[str, str], limits: AwsThresholds, now: datetime) -> Finding:
+def end_of_life(
+    version: str, ends: dict[str, str], limits: AwsThresholds, now: datetime
+) -> Finding:
     """Until when RDS supports the major version; extended support costs extra."""
     standard = [end for name, end in ends.items() if "standard" in name]
     if not standard:
@@ -260,9 +260,7 @@ def snapshots(found: Sequence[Answer], now: datetime) -> Finding:
     newest_of_all = max(done, key=lambda s: s["SnapshotCreateTime"])
     age = (now - newest_of_all["SnapshotCreateTime"]).total_seconds()
     manual = sum(s["SnapshotType"] == "manual" for s in done)
-    return ok(
-        f"{len(done)}, {manual} of them manual; newest {human_seconds(max(0.0, age))} old"
-    )
+    return ok(f"{len(done)}, {manual} of them manual; newest {human_seconds(max(0.0, age))} old")
 
 
 def newest(points: Sequence[Point], now: datetime) -> float | None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from os.path import commonprefix
@@ -33,7 +32,7 @@ _AGAIN = {429, 500, 502, 503, 504}
 # Presigned address of a page: parameters of ListObjectsV2 -> URL. And its sender: URL -> answer.
 Presign = Callable[[dict[str, str]], str]
 Send = Callable[[str], Any]
-Tally = Counter[tuple[str, str, bool]]  # (group, storage class, bytes or else objects) -> number
+Tally = dict[tuple[str, str], tuple[int, int]]  # group, storage class -> objects, bytes
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -59,7 +58,11 @@ class ListingError(MapadminError):
 
 
 def list_all(
-    presign: Presign, send: Send, prefix: str, group: Callable[[str], str], *,
+    presign: Presign,
+    send: Send,
+    prefix: str,
+    group: Callable[[str], str],
+    *,
     threads: int = THREADS,
 ) -> Iterator[Page]:
     """All pages under a prefix, in no order, by `threads` requests at a time.
@@ -78,7 +81,7 @@ def list_all(
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 part, page = waiting.pop(future), future.result()
-                for rest in _rest(part, page, split=len(waiting) < threads):
+                for rest in _rest(part, page, threads - len(waiting)):
                     ask(rest)
                 yield page
     finally:
@@ -86,18 +89,19 @@ def list_all(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _rest(part: Part, page: Page, *, split: bool) -> list[Part]:
-    """What a page leaves of its part."""
+def _rest(part: Part, page: Page, spare: int) -> list[Part]:
+    """What a page leaves of its part, for `spare` more requests; several levels make one part."""
+    last, shared = page.last, len(commonprefix([page.first, page.last]))
     if not page.more:
         return []
-    last = page.last
-    shared = len(commonprefix([page.first, last]))
-    if not split or len(last.encode()) > _LONGEST or shared >= len(last):
+    if spare <= 0 or len(last.encode()) > _LONGEST or shared >= len(last):
         return [Part(part.prefix, last, part.but)]
-    ends = range(len(part.prefix), shared + 1)
+    levels = range(len(part.prefix), shared + 1)
+    step = -(-len(levels) // spare)
+    groups = [levels[n : n + step] for n in range(0, len(levels), step)]
     return [
         Part(last[: shared + 1], last, part.but),
-        *(Part(last[:n], last[: n + 1] + _LAST, last[: n + 1]) for n in reversed(ends)),
+        *(Part(last[: g[0]], last[: g[-1] + 1] + _LAST, last[: g[-1] + 1]) for g in groups),
     ]
 
 
@@ -134,19 +138,17 @@ def _read(text: bytes, part: Part, group: Callable[[str], str]) -> Page:
         raise ValueError("the page declares a document type")
     root = ElementTree.fromstring(text)  # noqa: S314  declarations were refused above
     space = root.tag.rpartition("}")[0] + "}" if root.tag.startswith("{") else ""
-    page = Page(Counter())
-    before = part.after
+    page, before = Page({}), part.after
     for item in root.iter(f"{space}Contents"):
-        fields = {child.tag.rpartition("}")[2]: child.text or "" for child in item}
-        key, size = unquote_plus(fields["Key"]), int(fields["Size"])
+        key = unquote_plus(item.findtext(f"{space}Key") or "")
         if not key.startswith(part.prefix) or (before and key <= before):
             raise ListingError(f"This store does not list in order ({key!r} after {before!r}).")
         before, page.keys, page.first = key, page.keys + 1, page.first or key
         if part.but and key.startswith(part.but):
             continue
-        name = (group(key), fields.get("StorageClass") or "STANDARD")
-        page.tally[(*name, True)] += size
-        page.tally[(*name, False)] += 1
+        name = (group(key), item.findtext(f"{space}StorageClass") or "STANDARD")
+        objects, size = page.tally.get(name, (0, 0))
+        page.tally[name] = (objects + 1, size + int(item.findtext(f"{space}Size") or "?"))
     page.last, cut = before, root.findtext(f"{space}IsTruncated")
     page.more = cut == "true"
     counted = int(root.findtext(f"{space}KeyCount") or page.keys)

@@ -99,9 +99,7 @@ def _query(name: str, metric: Metric, period: int) -> dict[str, Any]:
 
 def bucket_bytes(bucket: str, storage: str) -> Metric:
     """The bytes of one storage type, once a day."""
-    return Metric(
-        "AWS/S3", "BucketSizeBytes", (("BucketName", bucket), ("StorageType", storage))
-    )
+    return Metric("AWS/S3", "BucketSizeBytes", (("BucketName", bucket), ("StorageType", storage)))
 
 
 def bucket_objects(bucket: str) -> Metric:

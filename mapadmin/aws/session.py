@@ -132,7 +132,9 @@ class Aws:
         from botocore import xform_name
 
         pages = iter(
-            self.client(call.service).get_paginator(xform_name(call.operation)).paginate(**parameters)
+            self.client(call.service)
+            .get_paginator(xform_name(call.operation))
+            .paginate(**parameters)
         )
         while True:
             page = self._guard(lambda: next(pages, None), call)
@@ -157,14 +159,17 @@ class Aws:
         except (BotoCoreError, ClientError) as error:
             raise translate(error, call, self.profile) from None
 
-    def presigner(self, call: Call, *, region: str = "") -> Callable[[dict[str, Any]], str]:
-        """A function that signs the address of a GET: parameters -> URL, good for five minutes."""
+    def presigner(
+        self, call: Call, *, region: str = "", seconds: int = 300
+    ) -> Callable[[dict[str, Any]], str]:
+        """A function that signs the address of a GET: parameters -> URL, good for `seconds`."""
         from botocore import xform_name
 
         client, name = self.client(call.service, region), xform_name(call.operation)
         return lambda parameters: str(
             self._guard(
-                lambda: client.generate_presigned_url(name, Params=parameters, ExpiresIn=300), call
+                lambda: client.generate_presigned_url(name, Params=parameters, ExpiresIn=seconds),
+                call,
             )
         )
 
@@ -185,7 +190,7 @@ class Aws:
             with self._lock:
                 if not made:
                     made["http"] = URLLib3Session(
-                        verify=verify, proxies=get_environ_proxies(url), timeout=(3, 30),
+                        verify=verify, proxies=get_environ_proxies(url), timeout=30,
                         max_pool_connections=connections,
                     )  # fmt: skip
             return self._guard(

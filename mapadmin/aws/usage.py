@@ -121,6 +121,4 @@ def chart(history: Sequence[tuple[date, int]], width: int) -> str:
     for day, size in history:
         slots[(day - first).days * width // days].append(size)
     top = max(size for _, size in history) or 1
-    return "".join(
-        _BARS[min(7, int(max(slot) / top * 7.999))] if slot else " " for slot in slots
-    )
+    return "".join(_BARS[min(7, int(max(slot) / top * 7.999))] if slot else " " for slot in slots)

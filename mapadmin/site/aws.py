@@ -86,7 +86,9 @@ class AwsSettings(Settings, frozen=True, kw_only=True):
         if not re.fullmatch(r"\d{12}", self.account):
             raise RefusedError("account", f"{self.account!r} must be 12 digits in quotes")
         if self.instance and not re.fullmatch(r"i-[0-9a-f]{8,17}", self.instance):
-            raise RefusedError("instance", f'{self.instance!r} must look like "i-0123456789abcdef0"')
+            raise RefusedError(
+                "instance", f'{self.instance!r} must look like "i-0123456789abcdef0"'
+            )
         if self.region and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d+", self.region):
             raise RefusedError("region", f'{self.region!r} must look like "us-east-1"')
         for key, bucket in self.buckets.items():

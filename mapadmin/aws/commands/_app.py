@@ -13,6 +13,16 @@ _HERE = "mapadmin.aws.commands"
 COMMANDS: Commands = {
     "status": (f"{_HERE}.status", "The database, the server and the buckets at a glance."),
     "usage": (f"{_HERE}.usage", "What is stored, how it grows, when it is full."),
+    "cost": (f"{_HERE}.cost", "Budgets; with --explorer, what each service costs."),
+    "snapshots": (f"{_HERE}.snapshots", "The database's snapshots."),
+    "snapshot": (f"{_HERE}.snapshots", "Make a snapshot of the database."),
+    "snapshot-check": ("mapadmin.rds.snapshot_check", "Restore a snapshot, query it, delete that."),
+    "delete-snapshot": (f"{_HERE}.snapshots", "Delete a manual snapshot."),
+    "instance": (f"{_HERE}.instance", "Start, stop or reboot the EC2 server."),
+    "uploads": (f"{_HERE}.uploads", "Multipart uploads left over."),
+    "lifecycle": (f"{_HERE}.lifecycle", "A bucket's lifecycle rules."),
+    "reports": (f"{_HERE}.reports", "Hand out files of the bucket of reports."),
+    "policy": (f"{_HERE}.policy", "The least IAM policy that mapadmin needs here."),
 }
 
 app = typer.Typer(

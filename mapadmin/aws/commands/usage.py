@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Annotated
 
 import msgspec
@@ -10,7 +9,7 @@ import typer
 
 from mapadmin.aws import calls
 from mapadmin.aws.commands._app import app
-from mapadmin.aws.commands._open import aws_of
+from mapadmin.aws.commands._open import aws_of, bucket_of
 from mapadmin.aws.listing import THREADS, Tally, list_all
 from mapadmin.aws.metrics import fetch
 from mapadmin.aws.session import Aws
@@ -21,7 +20,7 @@ from mapadmin.core.tables import Column
 from mapadmin.core.text import human_bytes
 from mapadmin.options import Json
 
-_CHART = 45  # columns, of 80
+_CHART = 55  # columns, of 80
 
 
 class ExactRow(msgspec.Struct, frozen=True):
@@ -73,14 +72,7 @@ def usage(
 
 
 def _chosen(aws: Aws, bucket: str | None) -> dict[str, str]:
-    buckets = aws.settings.buckets
-    if bucket is None:
-        return buckets
-    if bucket not in buckets:
-        raise UsageError(
-            f"The site has no bucket {bucket!r}.", remedy=f"Its buckets: {', '.join(buckets)}."
-        )
-    return {bucket: buckets[bucket]}
+    return aws.settings.buckets if bucket is None else {bucket: bucket_of(aws, bucket)}
 
 
 # --- CloudWatch --------------------------------------------------------------------------------
@@ -98,50 +90,63 @@ def _figures(aws: Aws, buckets: dict[str, str], *, with_disk: bool) -> list[Usag
 
 
 def _show(report: Report, found: list[Usage]) -> None:
-    rows: list[tuple[Usage, str, int | None, bool]] = []
-    for each in found:
-        classes = each.classes if len(each.classes) > 1 else ()
-        only = each.classes[0].storage_class if len(each.classes) == 1 else ""
-        rows.append((each, only, each.bytes, True))
-        rows += [(each, part.storage_class, part.bytes, False) for part in classes]
+    rows = [row for each in found for row in _rows(each)]
     report.rows(rows, _CLOUDWATCH, empty="The site names no buckets.")
     for each in found:
-        if each.history:
-            first, last = each.history[0], each.history[-1]
-            report.text(
-                f"{each.name:<9} {human_bytes(first[1]):>10} {chart(each.history, _CHART)} "
-                f"{human_bytes(last[1])}"
-            )
-            report.text(f"{'':<20} {first[0]:<%Y-%m-%d}{last[0]:%Y-%m-%d}".replace("<", " " * 25))
-        else:
+        if not each.history:
             report.say(f"{each.name}: CloudWatch has no figure of the last 90 days.")
+            continue
+        (begin, before), (end, now) = each.history[0], each.history[-1]
+        report.text(
+            f"\n{each.name}, {begin} to {end}\n"
+            f"{human_bytes(before):>11} {chart(each.history, _CHART)} {human_bytes(now)}"
+        )
 
 
-def _growth(row: tuple[Usage, str, int | None, bool]) -> str | None:
-    growth = row[0].growth
-    if not row[3] or growth is None:
+class _Row(msgspec.Struct, frozen=True):
+    """A bucket, or one storage class of a bucket that has several."""
+
+    what: str
+    size: int | None
+    of: Usage | None
+
+
+def _rows(usage: Usage) -> list[_Row]:
+    parts = sorted(usage.classes, key=lambda part: -part.bytes)
+    if len(parts) == 1:
+        return [_Row(f"{usage.name} {parts[0].storage_class}", usage.bytes, usage)]
+    return [
+        _Row(usage.name, usage.bytes, usage),
+        *(_Row(f"  {part.storage_class}", part.bytes, None) for part in parts),
+    ]
+
+
+def _growth(row: _Row) -> str | None:
+    growth = row.of.growth if row.of else None
+    if growth is None:
         return None
     return f"+{human_bytes(growth)}" if growth > 0 else human_bytes(growth)
 
 
-def _full(row: tuple[Usage, str, int | None, bool]) -> str | None:
-    each = row[0]
-    if not row[3] or each.full_in is None or each.limit is None:
+def _full(row: _Row) -> str | None:
+    if row.of is None or row.of.full_in is None:
         return None
-    return f"{each.full_in} d" if each.full_in < 3650 else "10 years +"
+    return f"{row.of.full_in} d" if row.of.full_in < 3650 else "10 years +"
+
+
+def _objects(row: _Row) -> str | None:
+    return f"{row.of.objects:,}" if row.of and row.of.objects is not None else None
 
 
 _CLOUDWATCH = [
-    Column("what", lambda r: r[0].name if r[3] else ""),
-    Column("class", lambda r: r[1] or "all"),
-    Column("size", lambda r: human_bytes(r[2]), right=True),
-    Column("objects", lambda r: f"{r[0].objects:,}" if r[3] and r[0].objects is not None else None,
-           right=True),
+    Column("what", lambda r: r.what),
+    Column("size", lambda r: human_bytes(r.size), right=True),
+    Column("objects", _objects, right=True),
     Column("a month", _growth, right=True),
-    Column("limit", lambda r: human_bytes(r[0].limit) if r[3] and r[0].limit else None, right=True),
+    Column("limit", lambda r: human_bytes(r.of.limit) if r.of else None, right=True),
     Column("full in", _full, right=True),
-    Column("on", lambda r: r[0].day if r[3] else None),
-]  # fmt: skip
+    Column("on", lambda r: r.of.day if r.of else None),
+]
 
 
 # --- the listing -------------------------------------------------------------------------------
@@ -158,20 +163,18 @@ def _exact(aws: Aws, bucket: str, prefix: str, depth: int, report: Report) -> li
         folders = key[len(prefix) :].split("/")[:-1]
         return prefix + "".join(f"{name}/" for name in folders[:depth])
 
-    total: Tally = Counter()
+    total: Tally = {}
     with report.progress(f"Listing {bucket}", unit="objects") as progress:
         pages = list_all(
             lambda query: presign({"Bucket": bucket, "EncodingType": "url", **query}),
             aws.sender(THREADS), prefix, group if depth else lambda _: prefix,
         )  # fmt: skip
         for page in pages:
-            total.update(page.tally)
-            progress.advance(sum(n for (_, _, size), n in page.tally.items() if not size))
-    rows = sorted({(where, storage_class) for where, storage_class, _ in total})
-    return [
-        ExactRow(bucket, where, kind, total[where, kind, False], total[where, kind, True])
-        for where, kind in rows
-    ]
+            for name, (objects, size) in page.tally.items():
+                before = total.get(name, (0, 0))
+                total[name] = (before[0] + objects, before[1] + size)
+                progress.advance(objects)
+    return [ExactRow(bucket, *name, *total[name]) for name in sorted(total)]
 
 
 _EXACT = [

@@ -177,9 +177,7 @@ def _figures(clients: Clients) -> None:
                        StorageType="AllStorageTypes")
             )  # fmt: skip
         free = (90 + 60 * back / _DAYS) * 1024**3
-        data["AWS/RDS"].append(
-            _datum("FreeStorageSpace", free, day, DBInstanceIdentifier=DATABASE)
-        )
+        data["AWS/RDS"].append(_datum("FreeStorageSpace", free, day, DBInstanceIdentifier=DATABASE))
     for moment in (now - timedelta(minutes=5 * n) for n in range(12)):
         data["AWS/RDS"] += [
             _datum(name, value, moment, DBInstanceIdentifier=DATABASE)
