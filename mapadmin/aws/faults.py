@@ -34,8 +34,8 @@ DENIED = {
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _BAD_KEYS = {
     "InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "AuthFailure",
-    "SignatureDoesNotMatch", "InvalidToken", "InvalidSignatureException", "MissingAuthenticationToken",
-    "IncompleteSignature",
+    "SignatureDoesNotMatch", "InvalidToken", "InvalidSignatureException", "IncompleteSignature",
+    "MissingAuthenticationToken",
 }  # fmt: skip
 _THROTTLED = {
     "Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "SlowDown",
@@ -85,13 +85,10 @@ def _refused(
     code = str(error.response.get("Error", {}).get("Code", ""))
     said = str(error.response.get("Error", {}).get("Message", "")).strip().rstrip(".")
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _EXPIRED:
+    if code in _EXPIRED | _BAD_KEYS:
+        what = "have expired" if code in _EXPIRED else "are not accepted"
         return SettingsError(
-            f"AWS: the credentials have expired ({code}).", remedy=sign_in(profile)
-        )
-    if code in _BAD_KEYS:
-        return SettingsError(
-            f"AWS: the credentials are not accepted ({code}: {said}).", remedy=sign_in(profile)
+            f"AWS: the credentials {what} ({code}: {said}).", remedy=sign_in(profile)
         )
     if code in DENIED or status == 403:
         action = call.actions[0] if call else doing

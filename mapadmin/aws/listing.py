@@ -15,7 +15,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from os.path import commonprefix
+from os.path import commonprefix  # of any text
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -91,7 +91,7 @@ def list_all(
 
 def _rest(part: Part, page: Page, spare: int) -> list[Part]:
     """What a page leaves of its part, for `spare` more requests; several levels make one part."""
-    last, shared = page.last, len(commonprefix([page.first, page.last]))
+    last, shared = page.last, len(commonprefix([page.first, page.last]))  # noqa: RUF071
     if not page.more:
         return []
     if spare <= 0 or len(last.encode()) > _LONGEST or shared >= len(last):

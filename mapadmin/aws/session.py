@@ -14,7 +14,7 @@ from mapadmin.aws import calls
 from mapadmin.aws.calls import Call
 from mapadmin.aws.faults import translate
 from mapadmin.core.errors import SettingsError
-from mapadmin.site import Site
+from mapadmin.site import Site, expand
 
 if TYPE_CHECKING:
     from mapadmin.admin import Admin
@@ -63,7 +63,7 @@ class Once(Generic[_T]):
 class Aws:
     """The site's AWS account. Safe to use from several threads."""
 
-    def __init__(self, site: Site, options: Options = Options()) -> None:
+    def __init__(self, site: Site, options: Options) -> None:
         self.settings = site.aws
         self._site = site
         self._options = options
@@ -124,7 +124,7 @@ class Aws:
         return answer
 
     def pages(self, call: Call, key: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The items of all pages of a listing call."""
+        """The items of all pages of a listing call; `key` is where, `EngineDefaults.Parameters`."""
         return list(self.each(call, key, **parameters))
 
     def each(self, call: Call, key: str, **parameters: Any) -> Iterator[dict[str, Any]]:
@@ -141,7 +141,9 @@ class Aws:
             if page is None:
                 return
             self._note(call, page)
-            yield from page.get(key, [])
+            for name in key.split("."):
+                page = page.get(name, {})
+            yield from page
 
     def recorded(self, *made: Call) -> bool:
         """Was an answer to one of these calls a recorded one of the sandbox?"""
@@ -230,7 +232,7 @@ class Aws:
 
         session = botocore.session.Session(profile=self.profile)
         if self.settings.credentials:
-            path = self._site.folder / os.path.expanduser(self.settings.credentials)
+            path = self._site.folder / expand(self.settings.credentials, "aws.credentials")
             session.set_config_variable("credentials_file", str(path))
         return session
 

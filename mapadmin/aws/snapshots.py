@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -53,7 +54,7 @@ def create(database: Answer, name: str, now: datetime, *, wait: bool) -> Plan:
         call=calls.DB_CREATE_SNAPSHOT,
         parameters={
             "DBInstanceIdentifier": identifier, "DBSnapshotIdentifier": new,
-            "Tags": [{"Key": "made-by", "Value": f"mapadmin, {whoami()}"}],
+            "Tags": [{"Key": "made-by", "Value": _made_by()}],
         },
         until=Until.SNAPSHOT if wait else Until.NOTHING, waits_on=new,
     )  # fmt: skip
@@ -120,3 +121,8 @@ def drop_copy(copy: str) -> AwsStep:
 def is_copy(found: Answer, database: str) -> bool:
     """Is this instance one that a check has made, by name and by tag?"""
     return found["DBInstanceIdentifier"] == copy_name(database) and TAG in found.get("TagList", [])
+
+
+def _made_by() -> str:
+    me = whoami()  # a tag takes letters, digits, spaces and _.:/=+-@
+    return re.sub(r"[^\w .:/=+@-]", "", f"mapadmin, {me.who}@{me.host}".replace(",", ":"))[:256]

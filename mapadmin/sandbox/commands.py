@@ -52,8 +52,9 @@ def up(
     """Make a whole site on this machine, or start it again.
 
     A private database server on a free port of 127.0.0.1, a site folder, a small DataJoint
-    pipeline with a few people and services, and an AWS account in memory. No root, no network, nothing outside DIR. Made once,
-    the contents are yours: a later `up` starts the server and leaves them as you left them.
+    pipeline with a few people and services, and an AWS account in memory. No root, no network,
+    nothing outside DIR. Made once, the contents are yours: a later `up` starts the server and
+    leaves them as you left them; only the AWS account begins anew.
     """
     report = Report(as_json=as_json)
     sandbox = Sandbox(folder or default_folder())

@@ -57,7 +57,7 @@ class Sandbox:
         self.folder = folder.resolve()
         self.site = SiteFolder(self.folder / "site")
         self.database = DatabasePart(self.folder / "database")
-        self.aws = AwsPart(self.folder / "aws")
+        self.aws = AwsPart(self.folder / "aws", self.database)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:

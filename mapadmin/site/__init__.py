@@ -24,7 +24,7 @@ from mapadmin.site.people import People, Person
 from mapadmin.site.settings import SiteFile, SiteSettings
 
 __all__ = [
-    "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "AwsSettings", "AwsThresholds", "DatabaseSettings", "People", "Person",
-    "RefusedError", "Settings", "Site", "SiteFile", "SiteSettings", "Tls", "convert", "expand",
-    "find_site", "load_site", "refuse_writable", "require_role", "role_names",
+    "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "AwsSettings", "AwsThresholds", "DatabaseSettings",
+    "People", "Person", "RefusedError", "Settings", "Site", "SiteFile", "SiteSettings", "Tls",
+    "convert", "expand", "find_site", "load_site", "refuse_writable", "require_role", "role_names",
 ]  # fmt: skip

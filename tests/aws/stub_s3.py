@@ -47,7 +47,8 @@ def class_of(key: str) -> str:
 
 ODD = (
     "a b", "a+b", "a&b", "a<b>", "a%20b", "a\nb", "a\rb", "a\tb", "größe/ä", "日本/語", "a\u0001b",
-    "x\U0010ffff", "x\U0010ffff/1", "x\U0010ffffy", "'quoted\"", "a//b", "/a", "..", "emoji/🧠", "]]>",
+    "x\U0010ffff", "x\U0010ffff/1", "x\U0010ffffy", "'quoted\"", "a//b", "/a", "..", "]]>",
+    "emoji/🧠",
 )  # fmt: skip
 
 SHAPES: dict[str, Callable[[int], list[str]]] = {

@@ -72,7 +72,7 @@ def plan_of(
             f"{instance} is {state}: EC2 cannot {action} it now.",
             remedy="Look again in a minute: mapadmin aws status",
         )
-    notes = ()
+    notes: tuple[str, ...] = ()
     if action != "start":
         away = " and ".join(serves) or "everything that runs on it"
         notes = (f"meanwhile nobody reaches {away}",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from xml.sax.saxutils import escape
@@ -163,11 +164,18 @@ ANSWERS: dict[str, Callable[[dict[str, str]], tuple[str, str]]] = {
 }
 
 
-def complete(text: bytes) -> bytes:
-    """moto's instances with what it leaves out: the server certificate's end."""
+def complete(text: bytes, database: int | None) -> bytes:
+    """moto's instances with what it leaves out: the server certificate's end, and a real server.
+
+    All of them answer at the port of the sandbox's own database, if there is one.
+    """
     end = (datetime.now(UTC) + timedelta(days=400)).strftime("%Y-%m-%dT00:00:00Z")
     details = (
         "<CertificateDetails><CAIdentifier>rds-ca-rsa2048-g1</CAIdentifier>"
         f"<ValidTill>{end}</ValidTill></CertificateDetails></DBInstance>"
     )
-    return text.replace(b"</DBInstance>", details.encode())
+    text = text.replace(b"</DBInstance>", details.encode())
+    if database is None:
+        return text
+    here = f"<Endpoint><Address>127.0.0.1</Address><Port>{database}</Port></Endpoint>"
+    return re.sub(rb"<Endpoint>.*?</Endpoint>", here.encode(), text, flags=re.DOTALL)

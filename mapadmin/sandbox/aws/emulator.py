@@ -51,7 +51,7 @@ def take_body(environ: dict[str, Any]) -> bytes:
     return body
 
 
-def with_answers(app: Wsgi) -> Wsgi:
+def with_answers(app: Wsgi, database: int | None) -> Wsgi:
     """moto's application, with recorded answers in front."""
 
     def front(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -66,7 +66,7 @@ def with_answers(app: Wsgi) -> Wsgi:
         text = b"".join(app(environ, lambda *args: status.extend(args)))
         headers = [(k, v) for k, v in status[1] if k.lower() != "content-length"]
         start(status[0], [*headers, (RECORDED, "CertificateDetails")])
-        return [complete(text)]
+        return [complete(text, database)]
 
     return front
 
@@ -95,15 +95,26 @@ class Seeded:
         return app(environ, start)
 
 
-def make_app() -> Wsgi:
-    """moto, with two changes.
+def make_app(database: int | None) -> Wsgi:
+    """moto, with three changes.
 
-    Its own figures of buckets would be mixed with the 90 days that `seed` puts; and the server has
-    the same id each time, because the site file names it.
+    What is restored from a snapshot can be deleted, as on RDS. Its own figures of buckets are left
+    out: they would be mixed with the 90 days that `seed` puts. And the server has the same id each
+    time, because the site file names it.
     """
     from moto.ec2.models import instances
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.rds.models import RDSBackend
     from moto.s3.models import S3Backend
+
+    restore: Any = RDSBackend.restore_db_instance_from_db_snapshot
+
+    def restored(self: Any, *args: Any, **keywords: Any) -> Any:
+        made = restore(self, *args, **keywords)
+        made.deletion_protection = False
+        return made
+
+    RDSBackend.restore_db_instance_from_db_snapshot = restored  # type: ignore[method-assign]
 
     S3Backend.get_cloudwatch_metrics = classmethod(  # type: ignore[method-assign,assignment]
         lambda cls, account_id, region: []
@@ -112,7 +123,7 @@ def make_app() -> Wsgi:
     chosen, ids = made.random_instance_id, iter([INSTANCE])
     made.random_instance_id = lambda: next(ids, None) or chosen()
     moto: Wsgi = DomainDispatcherApplication(create_backend_app)
-    return with_answers(moto)
+    return with_answers(moto, database)
 
 
 def main(wrap: Callable[[Wsgi], Wsgi] = lambda app: app) -> None:
@@ -120,13 +131,14 @@ def main(wrap: Callable[[Wsgi], Wsgi] = lambda app: app) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--database", type=int, help="port of the server behind the RDS instance")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     WSGIRequestHandler.protocol_version = "HTTP/1.1"  # connections are kept
-    seeded = Seeded(make_app)
+    seeded = Seeded(lambda: make_app(arguments.database))
     server = make_server(HOST, arguments.port, wrap(seeded), threaded=True)
     seeded.port = server.server_port
     me = os.getpid()

@@ -17,6 +17,7 @@ import msgspec
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.sandbox.aws.seed import ACCOUNT, DATABASE, INSTANCE, REGION
+from mapadmin.sandbox.database import DatabasePart
 from mapadmin.sandbox.parts import PartState, PartStatus, Work
 from mapadmin.sandbox.processes import (
     Process,
@@ -41,8 +42,9 @@ class AwsPart:
 
     name = "aws"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: DatabasePart) -> None:
         self.folder = folder
+        self._database = database
 
     @property
     def _ready(self) -> Path:
@@ -117,10 +119,12 @@ class AwsPart:
     def _start(self) -> Process:
         make_private_folder(self.folder)
         log = self.folder / "emulator.log"
+        port = self._database.status().port
         with log.open("ab") as output:
             child = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", _MODULE,
-                 f"--port={free_port(self._last_port())}", f"--folder={self.folder}"],
+                 f"--port={free_port(self._last_port())}", f"--folder={self.folder}",
+                 *([f"--database={port}"] if port else [])],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 env={k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
             )  # fmt: skip

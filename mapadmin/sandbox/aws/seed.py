@@ -44,7 +44,7 @@ _STORAGE = {"STANDARD": "StandardStorage", "GLACIER": "GlacierStorage"}
 class Clients:
     """botocore's clients of the emulator."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, agent: str = SEEDER) -> None:
         import botocore.session
         from botocore.config import Config
 
@@ -52,7 +52,7 @@ class Clients:
         self._make: Callable[[str], Any] = lambda service: session.create_client(
             service, region_name=REGION, endpoint_url=endpoint, aws_access_key_id="sandbox",
             aws_secret_access_key="sandbox",  # noqa: S106
-            config=Config(read_timeout=60, user_agent_extra=SEEDER),
+            config=Config(read_timeout=60, user_agent_extra=agent),
         )  # fmt: skip
 
     def __getattr__(self, service: str) -> Any:
