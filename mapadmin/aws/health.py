@@ -16,7 +16,6 @@ from mapadmin.aws.faults import AwsError
 from mapadmin.aws.metrics import STORAGE_TYPES, Point, of_database, of_instance
 from mapadmin.core.checks import Check, Finding, fail, ok, warn
 
-LIMIT = 15.0  # seconds: three tries of one call, or a chain of two calls
 Judge = Callable[[], Finding]
 
 
@@ -39,7 +38,7 @@ def aws_checks(facts: Facts) -> list[Check]:
     judges["budgets"] = _marked(
         facts, calls.BUDGETS, lambda: bucket_judge.budgets(facts.budgets(), settings.thresholds)
     )
-    return [Check(name, judge, LIMIT) for name, judge in judges.items()]
+    return [Check(name, judge) for name, judge in judges.items()]
 
 
 def _identity(facts: Facts) -> Finding:

@@ -94,13 +94,14 @@ def _rest(part: Part, page: Page, spare: int) -> list[Part]:
     last, shared = page.last, len(commonprefix([page.first, page.last]))  # noqa: RUF071
     if not page.more:
         return []
-    if spare <= 0 or len(last.encode()) > _LONGEST or shared >= len(last):
+    skipped = part.but != "" and last.startswith(part.but)
+    if spare <= 0 or skipped or len(last.encode()) > _LONGEST or shared >= len(last):
         return [Part(part.prefix, last, part.but)]
     levels = range(len(part.prefix), shared + 1)
     step = -(-len(levels) // spare)
     groups = [levels[n : n + step] for n in range(0, len(levels), step)]
     return [
-        Part(last[: shared + 1], last, part.but),
+        Part(last[: shared + 1], last),
         *(Part(last[: g[0]], last[: g[-1] + 1] + _LAST, last[: g[-1] + 1]) for g in groups),
     ]
 

@@ -99,7 +99,8 @@ class Stub:
             status = config.fail[self.pages // config.fail_every % len(config.fail)]
             return status, b"<Error><Code>SlowDown</Code><Message>slow</Message></Error>"
         prefix = query.get("prefix", "")
-        after = max(query.get("start-after", ""), query.get("continuation-token", ""))
+        token = bytes.fromhex(query.get("continuation-token", "")).decode()  # opaque to clients
+        after = max(query.get("start-after", ""), token)
         most = min(1000, int(query.get("max-keys", 1000)))
         begin = max(bisect_right(self.keys, after) if after else 0, bisect_left(self.keys, prefix))
         stop = bisect_left(self.keys, prefix + "\U0010ffff" * 300, lo=min(begin, len(self.keys)))
@@ -111,7 +112,7 @@ class Stub:
         if config.short and number > 3:
             body = b"".join(self.render(query.get("encoding-type") == "url")[begin : end - 1])
         more = end < stop
-        token = f"<NextContinuationToken>{escape(self.keys[end - 1])}</NextContinuationToken>"
+        token = f"<NextContinuationToken>{self.keys[end - 1].encode().hex()}</NextContinuationToken>"
         text = (
             b'<?xml version="1.0" encoding="UTF-8"?>'
             b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>'
