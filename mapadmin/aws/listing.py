@@ -24,7 +24,7 @@ import msgspec
 from mapadmin.core.errors import ExitCode, MapadminError, UnreachableError
 
 THREADS = 32
-_TRIES = 8
+_TRIES = 7
 _LAST = "\U0010ffff"  # nothing sorts behind it
 _LONGEST = 1000  # bytes; a key to start after must not be longer than 1024
 _AGAIN = {429, 500, 502, 503, 504}

@@ -34,8 +34,8 @@ class Cloud:
 
     def _ask(self, path: str, data: object = None) -> bytes:
         body = None if data is None else json.dumps(data).encode()
-        request = urllib.request.Request(self.endpoint + path, body)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        request = urllib.request.Request(self.endpoint + path, body)
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return bytes(answer.read())
 
     @contextmanager

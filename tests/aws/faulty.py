@@ -17,7 +17,8 @@ from mapadmin.sandbox.aws.emulator import Wsgi, main, operation_of, take_body
 _S3 = {
     ("GET", "list-type"): "ListObjectsV2", ("GET", "versioning"): "GetBucketVersioning",
     ("GET", "encryption"): "GetBucketEncryption", ("GET", "lifecycle"): "GetBucketLifecycle",
-    ("GET", "publicAccessBlock"): "GetPublicAccessBlock", ("GET", "uploads"): "ListMultipartUploads",
+    ("GET", "publicAccessBlock"): "GetPublicAccessBlock",
+    ("GET", "uploads"): "ListMultipartUploads",
     ("GET", "policyStatus"): "GetBucketPolicyStatus", ("PUT", "lifecycle"): "PutBucketLifecycle",
     ("DELETE", "uploadId"): "AbortMultipartUpload",
 }  # fmt: skip
@@ -76,11 +77,6 @@ def _refusal(
     if environ.get("HTTP_X_AMZ_TARGET"):
         kind, text = "application/x-amz-json-1.1", json.dumps({"__type": code, "message": said})
         body = text.encode()
-    elif "/operation/" in environ["PATH_INFO"]:
-        import cbor2  # moto's own
-
-        kind, body = "application/cbor", cbor2.dumps({"__type": code, "message": said})
-        headers.append(("smithy-protocol", "rpc-v2-cbor"))
     else:
         inner = f"<Error><Code>{code}</Code><Message>{said}</Message></Error>"
         form = str(environ.get("CONTENT_TYPE", "")).startswith("application/x-www-form")

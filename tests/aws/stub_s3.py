@@ -112,7 +112,9 @@ class Stub:
         if config.short and number > 3:
             body = b"".join(self.render(query.get("encoding-type") == "url")[begin : end - 1])
         more = end < stop
-        token = f"<NextContinuationToken>{self.keys[end - 1].encode().hex()}</NextContinuationToken>"
+        token = (
+            f"<NextContinuationToken>{self.keys[end - 1].encode().hex()}</NextContinuationToken>"
+        )
         text = (
             b'<?xml version="1.0" encoding="UTF-8"?>'
             b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>'

@@ -30,7 +30,7 @@ NOT_WELL = {
 
 def test_everything_at_a_glance(lab: AwsLab) -> None:
     found = lab.checks()
-    assert list(found)[0] == "identity"
+    assert next(iter(found)) == "identity"
     assert {name: state for name, (state, _) in found.items()} == {
         **dict.fromkeys(WELL, "ok"), **NOT_WELL
     }  # fmt: skip
@@ -219,7 +219,8 @@ def test_settings_that_cannot_be(lab: AwsLab, tmp_path: Path) -> None:
         ({"region": None, "regio": "us-east-1"}, "Did you mean 'region'?"),
     ]
     for changes, says in cases:
-        lab.write_site(**changes)
+        lab.settings.update(changes)
+        lab.write_site()
         ran = lab.run("aws", "status")
         assert (ran.code, ran.out) == (3, "")
         assert says in ran.err

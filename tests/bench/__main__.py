@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.accounts import bench_accounts
+from tests.bench.aws import bench_aws
 from tests.bench.result import Result, show
 from tests.bench.startup import bench_startup
 from tests.servers import running_server
@@ -25,6 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         results += bench_startup(folder)
+        results += bench_aws(folder)
         for flavour in ("mysql", "mariadb"):
             with running_server(flavour, folder / flavour, *DURABLE) as server:
                 results += bench_accounts(server, folder / f"site-{flavour}")

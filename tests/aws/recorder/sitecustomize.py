@@ -6,18 +6,26 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
-if path := os.environ.get("MAPADMIN_TEST_CALLS"):
+
+def _record(path: Path) -> None:
     import botocore.session
 
-    _init = botocore.session.Session.__init__
+    cls: Any = botocore.session.Session
+    begin = cls.__init__
 
-    def _recorded(self, *args, **keywords):  # type: ignore[no-untyped-def]
-        _init(self, *args, **keywords)
-        self.register("provide-client-params", _write)
-
-    def _write(model, **_):  # type: ignore[no-untyped-def]
-        with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
+    def write(model: Any, **_: Any) -> None:
+        with path.open("a", encoding="utf-8") as file:
             file.write(f"{model.service_model.service_name} {model.name}\n")
 
-    botocore.session.Session.__init__ = _recorded
+    def recorded(self: Any, *args: Any, **keywords: Any) -> None:
+        begin(self, *args, **keywords)
+        self.register("provide-client-params", write)
+
+    cls.__init__ = recorded
+
+
+if found := os.environ.get("MAPADMIN_TEST_CALLS"):
+    _record(Path(found))
