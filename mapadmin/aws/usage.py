@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
 
@@ -76,23 +76,20 @@ def bucket_usage(name: str, bucket: str, limit: int | None, series: Series) -> U
         if when == day
     )
     number = objects.get(day) if day else None
-    return _usage(
-        name, bucket, totals, limit, classes, None if number is None else round(number), series
-    )
+    return _usage(name, bucket, totals, limit, classes, None if number is None else round(number))
 
 
 def disk_usage(name: str, size: int, series: Series) -> Usage:
     """The database's disk, of `size` bytes."""
     free = series[of_database(name, "FreeStorageSpace", "Minimum")]
     used = {p.time.date(): size - p.value for p in free}
-    return _usage("database", name, used, size, (), None, series)
+    return _usage("database", name, used, size, (), None)
 
 
 def _usage(
     name: str, what: str, totals: Mapping[date, float], limit: int | None,
-    classes: tuple[ClassBytes, ...], objects: int | None, series: Series,
+    classes: tuple[ClassBytes, ...], objects: int | None,
 ) -> Usage:  # fmt: skip
-    del series
     history = tuple((when, round(totals[when])) for when in sorted(totals))
     day, now = history[-1] if history else (None, None)
     growth = slope(_points(history))
@@ -105,8 +102,6 @@ def _usage(
 
 
 def _points(history: Sequence[tuple[date, int]]) -> list[Point]:
-    from datetime import UTC, datetime, time
-
     return [Point(datetime.combine(day, time(), UTC), float(size)) for day, size in history]
 
 

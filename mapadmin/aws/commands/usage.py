@@ -9,7 +9,7 @@ import typer
 
 from mapadmin.aws import calls
 from mapadmin.aws.commands._app import app
-from mapadmin.aws.commands._open import aws_of, bucket_of
+from mapadmin.aws.commands._open import aws_of, bucket_of, database_of
 from mapadmin.aws.listing import THREADS, Tally, list_all
 from mapadmin.aws.metrics import fetch
 from mapadmin.aws.session import Aws
@@ -84,8 +84,8 @@ def _figures(aws: Aws, buckets: dict[str, str], *, with_disk: bool) -> list[Usag
     limits = aws.settings.limits
     found = [bucket_usage(name, each, limits.get(name), series) for name, each in buckets.items()]
     if database:
-        answer = aws.call(calls.DB_INSTANCES, DBInstanceIdentifier=database)["DBInstances"][0]
-        found.append(disk_usage(database, int(answer["AllocatedStorage"]) * 1024**3, series))
+        size = int(database_of(aws)["AllocatedStorage"]) * 1024**3
+        found.append(disk_usage(database, size, series))
     return found
 
 

@@ -56,16 +56,16 @@ class AwsPart:
 
     def up(self, work: Work) -> bool:
         """Start the emulator; without moto, say what to install and leave AWS out."""
+        changed = self._write_credentials(work)
         if not self.available():
             work.say(f"There is no AWS in this sandbox: {_INSTALL}, then `mapadmin sandbox up`.")
-            return False
+            return changed
         process = self.process()
         started = process is None
         if process is None:
             work.say("Starting AWS (moto).")
             self.down()  # what a killed run may have left
             process = self._start()
-        changed = self._write_credentials(work)
         changed |= work.site.contribute(
             "aws",
             {
@@ -134,6 +134,7 @@ class AwsPart:
                 child.kill()
                 raise MapadminError(f"The sandbox's AWS did not start; see {log}.")
             time.sleep(0.05)
+        child.returncode = 0  # it stays when we go, which Popen would warn of
         write_atomic(self.folder / "port", f"{process.port}\n")
         return process
 
