@@ -103,9 +103,10 @@ def test_no_command_is_forgotten_in_its_list() -> None:
     """One that is written, but that no list names, could not be called."""
     for words, command in tree().items():
         if isinstance(command, LazyGroup):
-            modules = {sys.modules[module] for module, _ in command.lazy.values()}
-            written = {info.name for m in modules for info in m.app.registered_commands}
-            assert written <= set(command.lazy), words
+            for name, (module, _) in command.lazy.items():
+                written = {info.name for info in sys.modules[module].app.registered_commands}
+                if name in written:  # else it is a group of its own
+                    assert written <= set(command.lazy), words
 
 
 JSON_ANSWERS = {
