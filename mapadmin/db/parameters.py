@@ -78,9 +78,9 @@ class State(StrEnum):
 
     OK = "ok"
     DIFFERS = "differs"
-    WAITS = "waits for a restart"
-    LATE = "kept, not live yet"
-    FIXED = "cannot be set here"
+    WAITS = "needs a restart"
+    LATE = "kept, not live"
+    FIXED = "fixed"
 
 
 class Row(msgspec.Struct, frozen=True):

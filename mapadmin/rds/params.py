@@ -127,23 +127,23 @@ def _notes(rows: list[Row]) -> tuple[str, ...]:
 
 
 def _short(row: Row, value: str | None) -> str | None:
-    """A set is long: what it lacks is what matters."""
+    """Of a set, which is long, how many of the wanted are there; --why and --json name them."""
     if value is None or "," not in row.wanted:
         return value
-    missing = lacks(value, row.wanted)
-    return f"lacks {', '.join(missing)}" if missing else "has them"
+    wanted = len(row.wanted.split(","))
+    return f"{wanted - len(lacks(value, row.wanted))} of {wanted}"
 
 
 _COLUMNS = [
     Column("parameter", lambda r: r.name),
-    Column("wanted", lambda r: r.wanted.replace(",", ", ")),
+    Column("wanted", lambda r: _short(r, r.wanted)),
     Column("live", lambda r: _short(r, r.live)),
     Column("kept", lambda r: _short(r, r.kept)),
     Column("state", lambda r: r.state.value),
 ]
 _WHY = [
     Column("parameter", lambda r: r.name),
-    Column("wanted", lambda r: r.wanted),
+    Column("wanted", lambda r: r.wanted.replace(",", ", ")),
     Column("why", lambda r: r.reason),
     Column("source", lambda r: r.source),
 ]

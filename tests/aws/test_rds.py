@@ -79,8 +79,8 @@ def test_the_parameter_group_three_ways(here: RdsLab, server: RunningServer) -> 
     assert put["max_allowed_packet"]["ApplyMethod"] == "immediate"
     assert put["innodb_rollback_on_timeout"]["ApplyMethod"] == "pending-reboot"
     after = here.rows()
-    assert after["innodb_rollback_on_timeout"]["state"] == "waits for a restart"
-    assert after["wait_timeout"]["state"] == "kept, not live yet"  # moto tells no server of it
+    assert after["innodb_rollback_on_timeout"]["state"] == "needs a restart"
+    assert after["wait_timeout"]["state"] == "kept, not live"  # moto tells no server of it
     again = here.run("db", "params", "--apply")
     assert (again.code, "Nothing to do." in again.err) == (0, True)
     del server
@@ -121,7 +121,7 @@ def test_off_rds_the_server_keeps_them(
         assert "STRICT_ALL_TABLES" in live["sql_mode"]
         rollback = rows["innodb_rollback_on_timeout"]
         if server.flavour == "mysql":
-            assert rollback["state"] == "waits for a restart"
+            assert rollback["state"] == "needs a restart"
             again = here.run("db", "params", "--off-rds", "--apply")
             assert "Nothing to do." in again.err
         else:

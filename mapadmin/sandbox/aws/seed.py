@@ -178,7 +178,8 @@ def _figures(clients: Clients) -> None:
             )  # fmt: skip
         free = (90 + 60 * back / _DAYS) * 1024**3
         data["AWS/RDS"].append(_datum("FreeStorageSpace", free, day, DBInstanceIdentifier=DATABASE))
-    for moment in (now - timedelta(minutes=5 * n) for n in range(12)):
+    # The figures of the next hours as well: nobody makes them while the sandbox is up.
+    for moment in (now + timedelta(minutes=5 * n) for n in range(-12, 12 * 12)):
         data["AWS/RDS"] += [
             _datum(name, value, moment, DBInstanceIdentifier=DATABASE)
             for name, value in _DATABASE_NOW.items()
