@@ -27,6 +27,7 @@ THREADS = 32
 _TRIES = 7
 _LAST = "\U0010ffff"  # nothing sorts behind it
 _LONGEST = 1000  # bytes; a key to start after must not be longer than 1024
+_READING = threading.Lock()  # one page's tree in memory at a time: the interpreter runs one anyway
 _AGAIN = {429, 500, 502, 503, 504}
 
 # Presigned address of a page: parameters of ListObjectsV2 -> URL. And its sender: URL -> answer.
@@ -118,7 +119,8 @@ def _fetch(
         try:
             answer = send(presign(query))
             if answer.status_code == 200:
-                return _read(answer.content, part, group)
+                with _READING:
+                    return _read(answer.content, part, group)
             why = f"HTTP {answer.status_code}"
             if answer.status_code not in _AGAIN:
                 break
