@@ -21,6 +21,7 @@ from mapadmin.core.errors import Interrupted
 from mapadmin.lazy import Commands, lazy_group
 
 GROUPS: Commands = {
+    "aws": ("mapadmin.aws.commands", "The RDS instance, the EC2 server and the buckets."),
     "cleanup": ("mapadmin.cleanup.commands", "Clear away what the pipeline leaves behind."),
     "db": ("mapadmin.db.commands", "Database accounts and grants."),
     "globus": ("mapadmin.globus.commands", "Archive on Globus: listing, transfers, checking."),

@@ -84,7 +84,7 @@ def test_every_option_says_what_it_is_for() -> None:
 
 def test_names_are_of_one_kind() -> None:
     for words, command in tree().items():
-        assert re.fullmatch(r"[a-z]+(-[a-z]+)*( [a-z]+(-[a-z]+)*)?", words)
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*( [a-z]+(-[a-z]+)*){0,2}", words)
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 assert all(re.fullmatch(r"-[a-z]|--[a-z]+(-[a-z]+)*", o) for o in parameter.opts)
@@ -103,14 +103,18 @@ def test_no_command_is_forgotten_in_its_list() -> None:
     """One that is written, but that no list names, could not be called."""
     for words, command in tree().items():
         if isinstance(command, LazyGroup):
-            modules = {sys.modules[module] for module, _ in command.lazy.values()}
-            written = {info.name for m in modules for info in m.app.registered_commands}
-            assert written <= set(command.lazy), words
+            for name, (module, _) in command.lazy.items():
+                written = {info.name for info in sys.modules[module].app.registered_commands}
+                if name in written:  # else it is a group of its own
+                    assert written <= set(command.lazy), words
 
 
 JSON_ANSWERS = {
     "journal", "db users", "db show-user", "db apply", "db audit", "db check",
     "workers jobs", "workers errors", "workers progress", "cleanup", "cleanup jobs",
+    "db params",
+    "aws status", "aws usage", "aws cost", "aws snapshots", "aws uploads", "aws lifecycle",
+    "aws reports link",
 }  # fmt: skip
 
 

@@ -157,7 +157,8 @@ SITE_MISTAKES: list[tuple[str, str]] = [
     (changed("[site]", "[sites]"), "the file has no setting 'sites'. Did you mean 'site'?"),
     (
         f"zebra = 1\n{SITE}",
-        "the file has no setting 'zebra'. Settings there: database, globus, roles, site.",
+        "the file has no setting 'zebra'. Settings there: "
+        + "aws, cleanup, database, globus, pipeline, roles, site, stores.",
     ),
     (
         changed('name = "map"', 'name = "map"\nnane = "x"'),

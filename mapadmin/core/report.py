@@ -196,15 +196,18 @@ class Report:
         if self.as_json:
             self.document(results)
             return
-        columns = [
+        self.print_table(results, self.check_columns())
+        for result in results:
+            if result.state.value != "ok" and result.remedy:
+                self.say(f"{result.name}: {result.remedy}")
+
+    def check_columns(self) -> list[Column]:
+        """What a table of check results has; for `watch`."""
+        return [
             Column("check", lambda r: r.name),
             Column("state", lambda r: r.state.value, style=lambda r: _STATE_STYLE[r.state]),
             Column("detail", lambda r: r.detail),
         ]
-        self.print_table(results, columns)
-        for result in results:
-            if result.state.value != "ok" and result.remedy:
-                self.say(f"{result.name}: {result.remedy}")
 
     # --- people ---------------------------------------------------------------------------------
 

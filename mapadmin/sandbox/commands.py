@@ -52,9 +52,9 @@ def up(
     """Make a whole site on this machine, or start it again.
 
     A private database server on a free port of 127.0.0.1, a site folder, a small DataJoint
-    pipeline with a few people and services, and an emulator of Globus. No root, no network,
-    nothing outside DIR. Made once, the contents are yours: a later `up` starts the servers and
-    leaves them as you left them.
+    pipeline with a few people and services, emulators of Globus and (in memory) of an AWS account.
+    No root, no network, nothing outside DIR. Made once, the contents are yours: a later `up` starts
+    the servers and leaves them as you left them; only the AWS account begins anew.
     """
     report = Report(as_json=as_json)
     sandbox = Sandbox(folder or default_folder())
@@ -135,6 +135,7 @@ Go on with:
   {program} db show-user alice
   {program} db audit
   {program} globus ls archive:/
+  {program} aws status
 
 Stop it (and be rid of it, with --delete):
   {program} sandbox down{where}"""

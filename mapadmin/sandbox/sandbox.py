@@ -17,6 +17,7 @@ import msgspec
 from mapadmin.core.errors import MapadminError, UsageError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.lock import file_lock
+from mapadmin.sandbox.aws.part import AwsPart
 from mapadmin.sandbox.database import DatabasePart
 from mapadmin.sandbox.globus.part import GlobusPart
 from mapadmin.sandbox.parts import Part, PartStatus, Work
@@ -57,12 +58,13 @@ class Sandbox:
         self.folder = folder.resolve()
         self.site = SiteFolder(self.folder / "site")
         self.database = DatabasePart(self.folder / "database")
+        self.aws = AwsPart(self.folder / "aws", self.database)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """In the order of coming up. A new subsystem adds its part here."""
         globus = GlobusPart(self.folder / "globus")
-        return (self.database, PipelinePart(self.database), globus)
+        return (self.database, PipelinePart(self.database), globus, self.aws)
 
     def exists(self) -> bool:
         """Is there a sandbox here, however complete?"""

@@ -25,6 +25,7 @@ COMMANDS: Commands = {
     "dump": (f"{_HERE}.dump", "Accounts and grants as SQL."),
     "processes": (f"{_HERE}.sessions", "Who is doing what on the server."),
     "kill": (f"{_HERE}.sessions", "End sessions, or what they run."),
+    "params": ("mapadmin.rds.params", "The server parameters that DataJoint needs."),
     "check": (f"{_HERE}.check", "Is the server fit to be administered from here."),
 }
 
