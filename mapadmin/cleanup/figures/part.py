@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mapadmin.cleanup.figures.prune import Pruner
 from mapadmin.cleanup.figures.restore import heal
 from mapadmin.cleanup.figures.scan import Unused, find_unused, oldest_moment, still_unused
-from mapadmin.cleanup.figures.store import AT_ONCE, Store, open_stores
+from mapadmin.cleanup.figures.store import Store, open_stores
 from mapadmin.cleanup.parts import Item, PartResult, Work
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.text import count
@@ -128,24 +129,20 @@ def _refuse_many(work: Work, store: Store, found: Sequence[Unused], result: Part
 
 
 def _plan(server: Server, store: Store, unused: Unused, before: str, result: PartResult) -> None:
-    """List the first LISTED files by name and the others as one."""
-    listed = rest = size = 0
-    for hashes in unused.batches(AT_ONCE):
+    """List the first LISTED files by name and the others as one, which are not looked at again."""
+    for hashes in itertools.islice(unused.batches(LISTED), 1):
         rows, _ = still_unused(server, store, unused.table, hashes, before, result)
         for key, row in rows.items():
-            if listed < LISTED:
-                listed += 1
-                result.plan(Item(
-                    action="remove", target=f"{store.name}: {key}", bytes=row.size,
-                    detail=f"{unused.table.schema}, since {row.timestamp[:10]}",
-                    destroys=True,
-                ))  # fmt: skip
-            else:
-                rest += 1
-                size += row.size
-    if rest:
+            result.plan(Item(
+                action="remove", target=f"{store.name}: {key}", bytes=row.size,
+                detail=f"{unused.table.schema}, since {row.timestamp[:10]}",
+                destroys=True,
+            ))  # fmt: skip
+    if (left := len(unused) - LISTED) > 0:
         result.plan(Item(
-            action="remove", target=f"{store.name}: …", count=rest, bytes=size,
-            detail=f"{unused.table.schema}, {count(rest, 'more file')}",
+            action="remove", target=f"{store.name}: …", count=left,
+            bytes=unused.bytes_after(LISTED),
+            detail=f"{unused.table.schema}, {count(left, 'more file')}, but for those that another "
+            "schema uses, too",
             destroys=True,
         ))  # fmt: skip

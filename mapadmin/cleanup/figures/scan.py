@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ _GREATEST = b"\xff" * HASH
 class Unused:
     """The files of one tracking table that nobody uses, as the hashes of their rows.
 
-    At the most `keep` of them are kept, packed: a million take 16 MB. The rest is only counted.
+    At the most `keep` of them are kept, packed: a million take 24 MB. The rest is only counted.
     """
 
     def __init__(self, table: OwnTable, keep: int) -> None:
@@ -32,15 +33,21 @@ class Unused:
         self.bytes = 0
         self._keep = keep
         self._hashes = bytearray()
+        self._sizes = array("Q")
 
     def add(self, digest: bytes, size: int) -> None:
         self.count += 1
         self.bytes += size
         if len(self) < self._keep:
             self._hashes += digest
+            self._sizes.append(size)
 
     def __len__(self) -> int:
         return len(self._hashes) // HASH
+
+    def bytes_after(self, number: int) -> int:
+        """What the kept files behind the first `number` take together."""
+        return sum(self._sizes[number:])
 
     def batches(self, number: int) -> Iterator[list[bytes]]:
         """The kept hashes, `number` at a time."""
