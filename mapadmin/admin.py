@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
 from mapadmin.core.files import make_private_folder
-from mapadmin.core.journal import Journal
-from mapadmin.core.plan import Kind, Outcome, Plan, Step, carry_out
 from mapadmin.core.report import Report
 
 if TYPE_CHECKING:
+    from mapadmin.core.journal import Journal
+    from mapadmin.core.plan import Kind, Outcome, Plan, Step
     from mapadmin.site import Site
 
 
@@ -30,19 +31,42 @@ class Mode(msgspec.Struct, frozen=True):
     as_json: bool = False
 
 
-@dataclass
-class Admin:
-    """One run of one command. `close` ends what it opened, in reverse order."""
+class Queries(Protocol):
+    """What a subsystem that only looks into the database needs of a connection."""
 
-    site_option: str | None = None
-    command: str = ""
-    debug: bool = False
-    _stack: ExitStack = field(default_factory=ExitStack)
+    def query(self, sql: str, args: Sequence[object] | None = None) -> list[tuple[Any, ...]]: ...
+
+    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]: ...
+
+
+def _no_database(admin: Admin) -> Queries:
+    raise RuntimeError("this Admin was made without a way to the database")
+
+
+class Admin:
+    """One run of one command. `close` ends what it opened, in reverse order.
+
+    Subsystems do not import each other: one that reads the database is given `connect_database`.
+    """
+
+    def __init__(
+        self,
+        site_option: str | None = None,
+        command: str = "",
+        *,
+        debug: bool = False,
+        connect_database: Callable[[Admin], Queries] = _no_database,
+    ) -> None:
+        self.site_option = site_option
+        self.command = command
+        self.debug = debug
+        self.connect_database = connect_database
+        self._stack = ExitStack()
 
     @cached_property
     def site(self) -> Site:
         """The site folder, read and checked when first asked for."""
-        from mapadmin.site import find_site, load_site  # msgspec: not for --help
+        from mapadmin.site import find_site, load_site  # not for --help
 
         return load_site(find_site(self.site_option))
 
@@ -72,6 +96,9 @@ class Admin:
         reported, also of a run that failed: it hands over what was made. A failed run raises
         its error once it has been reported, with the exit code that goes with it.
         """
+        from mapadmin.core.journal import Journal  # most commands change nothing
+        from mapadmin.core.plan import Outcome, carry_out, held_back
+
         report = Report(as_json=mode.as_json)
         if not plan:
             report.nothing(plan)
@@ -86,16 +113,22 @@ class Admin:
         make_private_folder(self.journal_path.parent)
         journal = Journal(self.journal_path, command=self.command)
         journal.begin(len(plan.steps))
-        outcome = carry_out(plan, kinds, [journal])
-        try:
-            if after is not None:
-                after(outcome)
-        finally:
-            journal.end("done" if outcome.ok else "failed", str(outcome.error or ""))
+        with held_back():  # or a password that is set would be lost before it is handed over
+            outcome = carry_out(plan, kinds, [journal])
+            for follow_up in (after, _end(journal)):
+                try:
+                    if follow_up is not None:
+                        follow_up(outcome)
+                except Exception as error:  # noqa: BLE001  raised when it has been reported
+                    outcome.error = outcome.error or error
             report.outcome(outcome)
         if outcome.error is not None:
             raise outcome.error
         return outcome
+
+
+def _end(journal: Journal) -> Callable[[Outcome], None]:
+    return lambda outcome: journal.end("done" if outcome.ok else "failed", str(outcome.error or ""))
 
 
 @contextmanager
@@ -107,30 +140,42 @@ def error_boundary(admin: Admin) -> Iterator[None]:
     report = Report()
     code = ExitCode.OK
     try:
-        yield
-    except MapadminError as error:
-        if admin.debug:
+        try:
+            yield
+        except (Exception, Interrupted):
+            if admin.debug:
+                traceback.print_exc()
             raise
+        finally:
+            admin.close()
+            _flush_stdout()
+    except MapadminError as error:
         report.error(error)
         code = error.exit_code
     except Interrupted:
-        if admin.debug:
-            raise
         report.say("Interrupted.")
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
         # `mapadmin … | head`: whoever read has seen enough.
         sys.stderr.close()
-        code = ExitCode.OK
-    except Exception as error:
-        if admin.debug:
-            raise
+    except Exception as error:  # noqa: BLE001  the last one to see it
         report.say(f"Error: something unexpected happened: {type(error).__name__}: {error}")
-        report.say(
-            "  Run it again as `mapadmin --debug …` to see where; it may be worth reporting."
-        )
+        if not admin.debug:
+            report.say(
+                "  Run it again as `mapadmin --debug …` to see where; it may be worth reporting."
+            )
         code = ExitCode.FAILED
-    finally:
-        admin.close()
     if code:
         raise SystemExit(code)
+
+
+def _flush_stdout() -> None:
+    """While an error can still be told. Raises MapadminError, and BrokenPipeError as it is."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What is still in its buffer would otherwise be tried, and complained about, once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise MapadminError(f"Cannot write the output: {error.strerror}.") from None

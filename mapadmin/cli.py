@@ -16,13 +16,15 @@ from typing import Annotated
 import typer
 
 from mapadmin import __version__
-from mapadmin.admin import Admin, error_boundary
+from mapadmin.admin import Admin, Queries, error_boundary
 from mapadmin.core.errors import Interrupted
 from mapadmin.lazy import Commands, lazy_group
 
 GROUPS: Commands = {
+    "aws": ("mapadmin.aws.commands", "The RDS instance, the EC2 server and the buckets."),
     "cleanup": ("mapadmin.cleanup.commands", "Clear away what the pipeline leaves behind."),
     "db": ("mapadmin.db.commands", "Database accounts and grants."),
+    "globus": ("mapadmin.globus.commands", "Archive on Globus: listing, transfers, checking."),
     "init": (
         "mapadmin.init_command",
         "Make a site folder, for a new site or one that runs already.",
@@ -71,14 +73,35 @@ def root(
 
 def main() -> None:
     """The installed `mapadmin`. Exit codes: see `mapadmin.core.errors.ExitCode`."""
+    _mend_streams()
     # What an init system or `timeout` sends is an interruption like Ctrl-C: it is reported.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    admin = Admin(command=shlex.join(["mapadmin", *sys.argv[1:]]))
+    admin = Admin(
+        command=shlex.join(["mapadmin", *sys.argv[1:]]), connect_database=_connect_database
+    )
     if os.environ.get("MAPADMIN_DEBUG"):
         admin.debug = True
     with error_boundary(admin):
         app(obj=admin)
+
+
+def _mend_streams() -> None:
+    """Output that was closed (`>&-`) goes nowhere; a locale without é gets `\\xe9`, no error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _connect_database(admin: Admin) -> Queries:
+    """A connection for subsystems that only look into the database; closed at the end."""
+    from mapadmin.db.database import open_database
+
+    return open_database(admin).server
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -157,7 +157,7 @@ def _empty(site: Site) -> Plan:
 
 def _from_server(admin: Admin) -> Plan:
     """A site that says what is on the server already."""
-    from mapadmin.db.adopting import describe_server
+    from mapadmin.db.adoption.adopting import describe_server
 
     site_toml, people_toml, notes = describe_server(admin)
     return Plan(notes=notes) + _plan(admin.site.folder, site_toml, people_toml)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command, get_group
+from typer.main import get_command, get_command_from_info
 
 Commands = Mapping[str, tuple[str, str]]  # name -> module, sentence
 
@@ -51,8 +51,11 @@ def lazy_group(commands: Commands) -> type[LazyGroup]:
 def load(module: str, name: str) -> Any:
     """A command from the `app` of its module: one of several in it, or all of it."""
     app = importlib.import_module(module).app
-    if any(info.name == name for info in app.registered_commands):
-        return get_group(app).commands[name]
+    for info in app.registered_commands:
+        if info.name == name:  # alone: its neighbours in the module need not be made as well
+            return get_command_from_info(
+                info, pretty_exceptions_short=False, rich_markup_mode=app.rich_markup_mode
+            )
     command = get_command(app)
     command.name = name
     return command

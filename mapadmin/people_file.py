@@ -19,6 +19,7 @@ import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import write_atomic
+from mapadmin.site import Person
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +38,16 @@ class Entry(msgspec.Struct, frozen=True):
     section: str
     name: str
     values: Mapping[str, Value]
+
+
+def entry_values(person: Person) -> Mapping[str, Value]:
+    """The keys of a person's entry that say something: those that differ from the default."""
+    default = Person()
+    return {
+        key: value
+        for key in Person.__struct_fields__
+        if (value := getattr(person, key)) != getattr(default, key)
+    }
 
 
 def set_entry(path: Path, section: str, name: str, values: Mapping[str, Value]) -> None:

@@ -67,12 +67,13 @@ def _follow(
         return
     _refuse(work, rule, cascade, ours)
     items = [_item(rule, one) for one in cascade.touched]
-    if work.dry_run or not work.yes:
+    if work.dry_run:
         for item in items:
-            result.plan(item) if work.dry_run else None
-        if not work.dry_run:
-            tables = ", ".join(f"{one.rows} of {one.table}" for one in cascade.touched)
-            result.notes.append(f"rule {rule.name!r}: nothing is deleted without --yes ({tables})")
+            result.plan(item)
+        return
+    if not work.yes:
+        tables = ", ".join(f"{one.rows} of {one.table}" for one in cascade.touched)
+        result.notes.append(f"rule {rule.name!r}: nothing is deleted without --yes ({tables})")
         return
     pages = rows_to_delete(server, target, cascade.condition, together=TOGETHER)
     request = {

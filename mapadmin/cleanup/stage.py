@@ -19,6 +19,7 @@ from mapadmin.core.text import count, human_bytes
 from mapadmin.site import expand
 
 if TYPE_CHECKING:
+    from mapadmin.cleanup.figures.backend import Backend
     from mapadmin.pipeline.inventory import OwnTable
     from mapadmin.site import StageFolder
 
@@ -40,6 +41,7 @@ def clean_stage(work: Work, result: PartResult, stage: StageFolder) -> None:
     folder = work.site.folder / expand(stage.folder, "cleanup.stage.folder")
     try:
         _refuse(work, folder)
+        backend = _backend(work, stage)
         device = folder.stat().st_dev
     except OSError as error:
         result.fail(f"stage {folder}", MapadminError(f"{error.strerror}."))
@@ -52,7 +54,9 @@ def clean_stage(work: Work, result: PartResult, stage: StageFolder) -> None:
     files = _old_files(folder, device, before)
     others = 0
     while batch := list(islice(files, _BATCH)):
-        copies = _copies(work, tables, folder, batch)
+        tracked = _tracked(work, tables, folder, batch)
+        # A row may have lost its file: then this is the last copy.
+        copies = [one for one in tracked if backend.exists(_key(folder, one))]
         others += len(batch) - len(copies)
         _remove(work, result, folder, copies)
         if work.out_of_time:
@@ -77,14 +81,31 @@ def _refuse(work: Work, folder: Path) -> None:
             raise MapadminError(f"is no stage directory: {taken} is there.")
 
 
-def _copies(
+def _backend(work: Work, stage: StageFolder) -> Backend:
+    """The store's files. Raises MapadminError when the site does not say where they are."""
+    from mapadmin.cleanup.figures.store import make_backend
+
+    if stage.store not in work.site.settings.stores:
+        raise MapadminError(
+            f"the site file has no [stores.{stage.store}], so whether the store has a copy cannot "
+            "be seen.",
+        )
+    backend = make_backend(stage.store, work.site)
+    backend.check()
+    return backend
+
+
+def _key(folder: Path, file: _File) -> str:
+    """Its place in the store, which is the same."""
+    return file.path.relative_to(folder).as_posix()
+
+
+def _tracked(
     work: Work, tables: Sequence[OwnTable], folder: Path, files: Sequence[_File]
 ) -> list[_File]:
-    """Those that the store has with the same content: tracked by their path, as DataJoint does."""
+    """Those that the store tracks with the same content: by their path, as DataJoint does."""
     by_hash = {
-        hashlib.md5(
-            file.path.relative_to(folder).as_posix().encode(), usedforsecurity=False
-        ).digest(): file
+        hashlib.md5(_key(folder, file).encode(), usedforsecurity=False).digest(): file
         for file in files
     }
     found: list[_File] = []

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from mapadmin.core.errors import MapadminError
 
@@ -30,6 +33,38 @@ def write_atomic(path: Path, text: str, *, mode: int = 0o644) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_out_atomic(
+    path: Path, *, mode: int = 0o644, keep: Callable[[], bool] = lambda: True
+) -> Iterator[IO[str]]:
+    """A file to write piece by piece, in place of the old one once the body is done.
+
+    The old one stays after an error, and when `keep` says no. Raises MapadminError.
+    """
+    import tempfile
+
+    path = Path(os.path.realpath(path))
+    try:
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise MapadminError(f"Cannot write {path}: {error.strerror}.") from None
+    temporary = Path(name)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+            os.fchmod(fd, mode)
+            yield file
+            if not keep():
+                return
+            file.flush()
+            os.fsync(fd)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise MapadminError(f"Cannot write {path}: {error.strerror}.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_new(path: Path, text: str, *, mode: int = 0o600) -> None:

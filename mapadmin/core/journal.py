@@ -107,7 +107,7 @@ class Journal:
         except OSError as error:
             raise MapadminError(
                 f"Cannot write the journal {self.path}: {error.strerror}.",
-                remedy="Nothing is changed without a journal: free space or mend its permissions.",
+                remedy="No step is begun without a journal: free space or mend its permissions.",
             ) from None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -118,7 +118,7 @@ def carry_out(
     batches = list(_batches(plan.steps, kinds))
     position = 0
     try:
-        with _masked(signal.SIG_BLOCK):
+        with held_back():
             for kind, steps in batches:
                 states, outcome.error = _run_batch(kind, steps, recorders)
                 outcome.states[position : position + len(steps)] = states
@@ -170,9 +170,13 @@ def _run_batch(
     return states, failure
 
 
+def held_back() -> AbstractContextManager[None]:
+    """Hold back Ctrl-C and SIGTERM for the body; one that came meanwhile is raised at its end."""
+    return _masked(signal.SIG_BLOCK)
+
+
 @contextmanager
 def _masked(how: int) -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM for the body, or let them in; one that waits comes after it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(how, _INTERRUPTIONS)

@@ -82,10 +82,12 @@ class Progress:
         from rich.progress import Progress as Bar
 
         remaining = [TimeRemainingColumn()] if self.total is not None else []
+        # Rows that are printed meanwhile go above the bar, but never from a file to the terminal.
         bar = Bar(
             TextColumn("{task.description}", markup=False), BarColumn(bar_width=None),
             TextColumn("{task.fields[words]}", markup=False), TimeElapsedColumn(), *remaining,
             console=make_console(sys.stderr), transient=True, expand=True,
+            redirect_stdout=sys.stdout.isatty(),
         )  # fmt: skip
         self._bar = (bar, bar.add_task(printable(self.doing), total=self.total, words=""))
         bar.start()

@@ -33,11 +33,12 @@ _STEP_STYLE = {
     "not started": "dim",
     "planned": "",
 }
+_FLUSH_SECONDS = 0.1  # a pipe sees a stream as it goes, too
 SHOWN_STEPS = 40  # of a long plan on a terminal; --json and pipes have them all
 
 
 class Report:
-    """Prints for one command. With `as_json`, stdout gets exactly one JSON document."""
+    """Prints for one command. With `as_json`, stdout gets one JSON document, or one a line."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
@@ -69,6 +70,7 @@ class Report:
         import json
 
         number = 0
+        flushed = time.monotonic()
         for row in rows:
             number += 1
             text = (
@@ -76,6 +78,9 @@ class Report:
                 else one_line(line(row))
             )  # fmt: skip
             sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+            if time.monotonic() - flushed > _FLUSH_SECONDS:
+                flushed = time.monotonic()
+                sys.stdout.flush()
         sys.stdout.flush()
         return number
 
@@ -191,15 +196,18 @@ class Report:
         if self.as_json:
             self.document(results)
             return
-        columns = [
+        self.print_table(results, self.check_columns())
+        for result in results:
+            if result.state.value != "ok" and result.remedy:
+                self.say(f"{result.name}: {result.remedy}")
+
+    def check_columns(self) -> list[Column]:
+        """What a table of check results has; for `watch`."""
+        return [
             Column("check", lambda r: r.name),
             Column("state", lambda r: r.state.value, style=lambda r: _STATE_STYLE[r.state]),
             Column("detail", lambda r: r.detail),
         ]
-        self.print_table(results, columns)
-        for result in results:
-            if result.state.value != "ok" and result.remedy:
-                self.say(f"{result.name}: {result.remedy}")
 
     # --- people ---------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ import msgspec
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.db.grants import Account, GrantTables
-from mapadmin.db.matching import client_of, host_matches, row_rank
 from mapadmin.db.processes import Session, sessions
+from mapadmin.db.rights.matching import client_of, host_matches, row_rank
 
 if TYPE_CHECKING:
     from mapadmin.db.server import Server

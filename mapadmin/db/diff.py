@@ -7,19 +7,20 @@ by the statement that sets their password, after their grants are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from mapadmin.core.plan import Plan, Step
 from mapadmin.core.secret import Secret, generate_password
 from mapadmin.db.grants import Account, AccountState, Flavour, GrantTables, Level, Privileges, Scope
-from mapadmin.db.matching import specificity
 from mapadmin.db.policy import Wanted
+from mapadmin.db.rights.matching import specificity
 from mapadmin.db.state import Managed, Stage, State
 from mapadmin.db.statements import (
     Sql,
     SqlStep,
+    clear_leftovers,
     create_locked,
     describe,
     grant,
@@ -42,8 +43,8 @@ class Changes(msgspec.Struct):
 
     marks: list[Step] = msgspec.field(default_factory=list)
     creates: list[Step] = msgspec.field(default_factory=list)
-    grants: list[Step] = msgspec.field(default_factory=list)
-    unlocks: list[Step] = msgspec.field(default_factory=list)
+    grants: list[SqlStep] = msgspec.field(default_factory=list)
+    passwords_set: list[Step] = msgspec.field(default_factory=list)
     attributes: list[Step] = msgspec.field(default_factory=list)
     revokes: list[Step] = msgspec.field(default_factory=list)
     passwords: dict[Account, Secret] = msgspec.field(default_factory=dict)
@@ -52,8 +53,8 @@ class Changes(msgspec.Struct):
     def plan(self, *before_unlock: Step) -> Plan:
         """All phases in order; `before_unlock` goes in just before an account becomes usable."""
         steps = (
-            *self.marks, *self.creates, *self.grants, *before_unlock,
-            *self.unlocks, *self.attributes, *self.revokes,
+            *self.marks, *self.creates, *_alike_together(self.grants), *before_unlock,
+            *self.passwords_set, *self.attributes, *self.revokes,
         )  # fmt: skip
         return Plan(steps, tuple(self.notes))
 
@@ -82,6 +83,14 @@ class Differ:
         current = self._tables.accounts.get(account)
         name = str(account)
         changes.marks.append(self._mark(wanted, Stage.CREATING))
+        if account in self._tables.orphans:
+            changes.creates.append(
+                SqlStep(
+                    action="clear leftovers", target=name,
+                    detail="grants of an account that is gone; the server refuses a new one",
+                    statements=(clear_leftovers(account),),
+                )
+            )  # fmt: skip
         if current is None:
             changes.creates.append(
                 SqlStep(
@@ -97,7 +106,7 @@ class Differ:
         self._compare_grants(wanted, current, changes)
         secret = password or generate_password()
         changes.passwords[account] = secret
-        changes.unlocks.append(
+        changes.passwords_set.append(
             SqlStep(
                 action="set password", target=name,
                 detail="stays locked" if wanted.locked else "and unlock",
@@ -133,11 +142,11 @@ class Differ:
     def _compare_attributes(self, wanted: Wanted, current: AccountState, changes: Changes) -> None:
         name = str(wanted.account)
         if current.locked != wanted.locked:
-            why = "expired" if wanted.locked and wanted.expires else ""
             changes.attributes.append(
                 SqlStep(
                     action="lock account" if wanted.locked else "unlock account", target=name,
-                    detail=why, statements=(set_locked(wanted.account, locked=wanted.locked),),
+                    detail="expired" if wanted.expired else "",
+                    statements=(set_locked(wanted.account, locked=wanted.locked),),
                 )
             )  # fmt: skip
         if current.tls != wanted.tls:
@@ -197,6 +206,16 @@ class Differ:
     def remember(self, wanted: Wanted) -> Sql:
         """The statement that ends the creation of an account whose password was handed over."""
         return self._state.mark(_entry(wanted, Stage.MANAGED))
+
+
+def _alike_together(steps: Iterable[SqlStep]) -> Iterator[SqlStep]:
+    """The same grant to many becomes one statement, if nothing stands in between."""
+    groups: dict[tuple[str, str], list[SqlStep]] = {}
+    for step in steps:
+        (sql,) = step.statements
+        groups.setdefault((sql.head, sql.tail), []).append(step)
+    for group in groups.values():
+        yield from group
 
 
 def _entry(wanted: Wanted, stage: Stage) -> Managed:

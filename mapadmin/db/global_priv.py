@@ -23,10 +23,15 @@ _NAMES = (
     "BINLOG ADMIN", "BINLOG REPLAY", "SLAVE MONITOR", "SHOW CREATE ROUTINE",
 )  # fmt: skip
 _EVERYTHING = 2**64 - 1  # how the installation writes ALL for root
+_EVERYTHING_THEN = 2**30 - 1  # and so a server before 10.5.2
 _SPLIT_FROM_SUPER = frozenset((
     "SET USER", "FEDERATED ADMIN", "CONNECTION ADMIN", "READ_ONLY ADMIN",
     "REPLICATION SLAVE ADMIN", "BINLOG ADMIN", "BINLOG REPLAY",
 ))  # fmt: skip
+# Until 11.0, whose rows of earlier servers get them by name.
+_CONTAINED_IN_SUPER = _SPLIT_FROM_SUPER - {"READ_ONLY ADMIN"} | {
+    "REPLICATION MASTER ADMIN", "SLAVE MONITOR", "BINLOG MONITOR",
+}  # fmt: skip
 
 
 class GlobalPriv(msgspec.Struct, frozen=True):
@@ -80,7 +85,7 @@ def privileges(access: int, row_version: int, version: tuple[int, ...]) -> Privi
     or with an impossible version, gives nothing.
     """
     server = (*version, 0)[:2]
-    if access == _EVERYTHING:
+    if access == _EVERYTHING or (row_version < 100502 and access == _EVERYTHING_THEN):
         return frozenset(_NAMES[: _known(999999, server)])
     if row_version and not 100400 <= row_version <= 999999:
         return frozenset()
@@ -93,6 +98,8 @@ def privileges(access: int, row_version: int, version: tuple[int, ...]) -> Privi
         held.add("SLAVE MONITOR")
     if row_version < 101100 and server >= (10, 11) and "SUPER" in held:
         held.add("READ_ONLY ADMIN")
+    if row_version < 110000 and server >= (11, 0) and "SUPER" in held:
+        held |= _CONTAINED_IN_SUPER
     return frozenset(held)
 
 

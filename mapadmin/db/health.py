@@ -19,7 +19,7 @@ from mapadmin.core.errors import ExitCode, MapadminError, SettingsError
 from mapadmin.db import verdicts
 from mapadmin.db.database import Database, open_database
 from mapadmin.db.processes import has_rds_procedures
-from mapadmin.db.reach import Reacher
+from mapadmin.db.rights.reach import Reacher
 from mapadmin.db.state import LAYOUT_VERSION
 from mapadmin.db.verdicts import Rights, TlsState
 

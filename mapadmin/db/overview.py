@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mapadmin.db.activity import Activity, activity
-from mapadmin.db.effective import PUBLIC
 from mapadmin.db.grants import Account, AccountState, GrantTables
 from mapadmin.db.names import is_system
 from mapadmin.db.ownership import Owners
 from mapadmin.db.processes import Session
+from mapadmin.db.rights.effective import PUBLIC
 from mapadmin.db.state import Managed, Stage
 from mapadmin.db.usage import Usage, usage
 from mapadmin.site import Person

@@ -40,6 +40,8 @@ class Handover(msgspec.Struct, frozen=True):
                 raise UsageError(f"{path} exists already; name another file.")
             if path is not None and not path.parent.is_dir():
                 raise UsageError(f"There is no folder {path.parent}.")
+        if self.password_file is not None and self.password_file == self.dj_config:
+            raise UsageError("--password-file and --dj-config name the same file.")
         if as_json and not (self.password_file or self.dj_config or self.given):
             raise UsageError(
                 "With --json a password is never printed.", remedy="Add --password-file FILE."

@@ -21,8 +21,8 @@ from mapadmin.db.grants import (
     parse_scope,
 )
 from mapadmin.db.names import MAX_PATTERN, own_pattern
-from mapadmin.db.patterns import add_up
-from mapadmin.db.statements import STATIC_PRIVILEGES, check_privileges
+from mapadmin.db.rights.patterns import add_up
+from mapadmin.db.statements import GLOBAL_PRIVILEGES, STATIC_PRIVILEGES, check_privileges
 from mapadmin.site import SITE_FILE, Person, Site
 
 
@@ -34,6 +34,8 @@ class Wanted(msgspec.Struct, frozen=True):
     role: str = ""
     service: bool = False
     locked: bool = False
+    expired: bool = False
+    """That is why it is locked."""
     tls: bool = False
     native_roles: frozenset[str] = frozenset()
     expires: date | None = None
@@ -65,6 +67,7 @@ class Policy:
                 role=person.role,
                 service=service,
                 locked=person.locked or is_expired(person, self.today),
+                expired=is_expired(person, self.today),
                 tls=self.site.database.require_tls if tls is None else tls,
                 native_roles=frozenset(person.native_roles),
                 expires=person.expires,
@@ -128,6 +131,11 @@ class Policy:
         for privilege in sorted(privileges):
             if known is not None and privilege not in known:
                 raise SettingsError(f"{where}: {privilege!r} is not a privilege.")
+            if scope.level is not Level.GLOBAL and privilege in GLOBAL_PRIVILEGES:
+                raise SettingsError(
+                    f"{where}: {privilege} cannot be had on single schemas.",
+                    remedy=f'It is granted on everything: "*.*" = ["{privilege}"].',
+                )
         check_privileges(privileges)
         if not privileges:
             raise SettingsError(f"{where} has no privileges.", remedy='For example: ["SELECT"].')

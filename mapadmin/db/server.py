@@ -32,7 +32,7 @@ LOCK_WAIT = 20  # seconds that our own statements wait for somebody's metadata l
 _SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ONLY_FULL_GROUP_BY"
 
 _UNREACHABLE = {2002, 2003, 2005, 2006, 2013, 2014, 1040, 1053, 1129, 1152, 1158, 1159, 1160, 1161, 1927, 4031}  # fmt: skip  # noqa: E501
-_LOST = {2006, 2013, 1927, 4031, 1053}
+_LOST = {0, 2006, 2013, 1927, 4031, 1053}  # 0: PyMySQL, of a connection that is closed
 _REFUSED = {1045, 1698, 1862, 1820, 3118, 4151, 1251, 1396}
 _READ_ONLY = {1290, 1792, 1836}
 _DENIED = {1044, 1142, 1143, 1227, 1370, 1410, 3619, 3638}
@@ -249,11 +249,14 @@ def explain(error: Exception, settings: DatabaseSettings, sql: Sql | None = None
     where = _address(settings)
     doing = f" ({str(sql)[:200]})" if sql else ""
     cause = error.__cause__ or error.__context__ or getattr(error, "original_exception", None)
-    if type(cause).__module__ == "ssl" or "CERTIFICATE_VERIFY_FAILED" in text:
+    kind = type(cause).__name__
+    if kind == "SSLCertVerificationError" or "CERTIFICATE_VERIFY_FAILED" in text:
         return SettingsError(
             f"{where}: the server's TLS certificate is not accepted: {text}.",
             remedy="Check database.ca and database.host.",
         )
+    if type(cause).__module__ == "ssl" and sql is None and kind != "SSLEOFError":
+        return SettingsError(f"{where}: TLS cannot be agreed on: {text}.")
     if sql is not None and code in _REFUSED:  # not a login, but a statement that was not allowed
         return _denied(where, text, doing)
     for codes, make in _EXPLANATIONS:
@@ -266,7 +269,7 @@ def explain(error: Exception, settings: DatabaseSettings, sql: Sql | None = None
 
 def _lost(where: str, text: str, doing: str) -> MapadminError:
     return UnreachableError(
-        f"{where}: the connection was lost{doing}: {text}.",
+        f"{where}: the connection was lost{doing}{text and f': {text}'}.",
         remedy="Run the same command again: it looks at what is there and finishes the work.",
     )
 

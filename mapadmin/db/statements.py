@@ -33,6 +33,13 @@ STATIC_PRIVILEGES = frozenset(
     REPLICATION CLIENT,REPLICATION SLAVE,SELECT,SHOW CREATE ROUTINE,SHOW DATABASES,SHOW VIEW,
     SHUTDOWN,SUPER,TRIGGER,UPDATE""".replace("\n    ", "").split(",")
 )
+# Those of them that both servers grant on *.* only.
+GLOBAL_PRIVILEGES = frozenset(
+    """CREATE ROLE,CREATE TABLESPACE,CREATE USER,DROP ROLE,FILE,PROCESS,PROXY,RELOAD,
+    REPLICATION CLIENT,REPLICATION SLAVE,SHOW DATABASES,SHUTDOWN,SUPER""".replace(
+        "\n    ", ""
+    ).split(",")
+)
 # MySQL's dynamic and MariaDB's newer global privileges: whatever a server of the future names
 # must still be revocable, so these are known by their form.
 _DYNAMIC = re.compile(r"[A-Z][A-Z0-9_]*(?: [A-Z]+){0,2}")
@@ -165,6 +172,11 @@ def set_tls(account: Account, *, tls: bool) -> Sql:
 
 def drop_account(account: Account) -> Sql:
     return Sql("DROP USER ", "%s@%s", "", (account.user, account.host))
+
+
+def clear_leftovers(account: Account) -> Sql:
+    """Delete the grants of an account that does not exist, which only this statement finds."""
+    return Sql("DROP USER IF EXISTS ", "%s@%s", "", (account.user, account.host))
 
 
 def drop_schema(schema: str) -> Sql:

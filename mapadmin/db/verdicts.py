@@ -11,7 +11,7 @@ import msgspec
 from mapadmin.core.checks import Finding, fail, ok, warn
 from mapadmin.core.text import human_seconds
 from mapadmin.db.grants import GRANT_OPTION, Flavour, Grants, Level, Privileges, Scope
-from mapadmin.db.patterns import contains
+from mapadmin.db.rights.patterns import contains
 
 _CLOCK_FINE, _CLOCK_BAD = 2.0, 60.0  # seconds
 _CERTIFICATE_SOON = 30  # days

@@ -80,8 +80,8 @@ class Archive:
         schema = "'" + layout.own.schema.replace("'", "''").replace("%", "%%") + "'"
         table = "'" + layout.own.name.replace("'", "''").replace("%", "%%") + "'"
         return (
-            f"INSERT INTO {self.sql} (cleared, cleared_by, reason, schema_name, job_table, table_name, "
-            "key_hash, status, job_key, error_message, error_stack, user, host, pid, "
+            f"INSERT INTO {self.sql} (cleared, cleared_by, reason, schema_name, job_table, "
+            "table_name, key_hash, status, job_key, error_message, error_stack, user, host, pid, "
             f"connection_id, since) SELECT UTC_TIMESTAMP(3), %s, %s, {schema}, {table}, "
             f"{layout.name}, {layout.key_hash}, status, {_key(layout)}, error_message, error_stack,"
             f" user, host, pid, connection_id, {moment} FROM {layout.sql} WHERE {where} FOR UPDATE"

@@ -22,7 +22,7 @@ from mapadmin.pipeline.layout import Layout
 if TYPE_CHECKING:
     from mapadmin.db.server import Server
 
-BATCH = 500  # rows in one transaction: some tens of milliseconds
+BATCH = 200  # rows in one transaction: some tens of milliseconds
 
 # As DataJoint 2.x's `refresh` makes them, but where they stand in the queue.
 _PENDING = (
@@ -61,6 +61,11 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def args(self) -> list[str]:
         return [self.until, *(self.names if self.layout.legacy else ()), *self.like]
+
+    @property
+    def of_keys(self) -> Selection:
+        """The same, for rows that are given by their keys: a name would mislead the optimizer."""
+        return msgspec.structs.replace(self, names=())
 
 
 def moment(server: Server, layout: Layout) -> str:
@@ -109,8 +114,8 @@ def clear_errors(
         if not keys:
             continue
         chosen = " OR ".join([f"({layout.primary_is()})"] * len(keys))
-        where = f"({chosen}) AND {selection.where}"
-        args = [value for key in keys for value in key] + selection.args
+        where = f"({chosen}) AND {selection.of_keys.where}"
+        args = [value for key in keys for value in key] + selection.of_keys.args
         with _transaction(server):
             server.query(archive.copy(layout, where), [by, reason, *args])
             cleared = _clear(server, layout, where, args)

@@ -132,7 +132,8 @@ def _examples(server: Server, layout: Layout, seen: _Seen, *, stacks: bool) -> l
     for key in seen.first:
         rows = server.query(
             f"SELECT error_message, user, host, pid, {layout.age(layout.failed_at)}, {stack}, "
-            f"{key_columns(layout)} FROM {layout.sql} WHERE status = 'error' AND {layout.primary_is()}",
+            f"{key_columns(layout)} FROM {layout.sql} "
+            f"WHERE status = 'error' AND {layout.primary_is()}",
             key,
         )
         for message, user, host, pid, age, trace, *values in rows:  # none if it is gone by now

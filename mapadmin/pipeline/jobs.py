@@ -66,10 +66,12 @@ def _statement(tables: Iterable[OwnTable]) -> str:
 
 def _select(number: int, layout: Layout) -> str:
     """Rows of number, table, status, jobs, and seconds since the oldest and the newest of them."""
-    moment = f"IF(status = 'reserved', {layout.reserved_at}, {layout.failed_at})"
+    moment = layout.reserved_at  # in one layout also when a job failed
+    if not layout.legacy:
+        moment = f"IF(status = 'reserved', {moment}, {layout.failed_at})"
     oldest, newest = (layout.age(f"{which}({moment})") for which in ("MIN", "MAX"))
     return (
-        f"(SELECT {number}, {layout.name} AS name, status + 0, status, COUNT(*), {oldest}, {newest}"
+        f"(SELECT {number}, {layout.name} AS name, status, COUNT(*), {oldest}, {newest}"
         f" FROM {layout.sql} GROUP BY name, status)"
     ).replace("%%", "%")  # without parameters, the driver leaves `%` alone
 
@@ -98,7 +100,7 @@ _FIELDS = {
 
 def _gather(tables: Sequence[OwnTable], rows: Iterable[tuple[Any, ...]]) -> list[JobCounts]:
     found: dict[TableName, JobCounts] = {}
-    for number, table, _, status, count, oldest, newest in rows:
+    for number, table, status, count, oldest, newest in rows:
         layout = Layout(tables[number])
         name = layout.table(str(table))
         jobs = found.setdefault(

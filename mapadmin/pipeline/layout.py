@@ -1,8 +1,8 @@
 """The two layouts of job tables, as the SQL expressions in which they differ.
 
-`~jobs` (0.12 to 0.14) keeps the jobs of a whole schema, `~~table` (2.x) those of one table. Times of
-the first are TIMESTAMPs; those of the second are DATETIMEs in the time zone of the worker's session,
-which is taken to be the server's own.
+`~jobs` (0.12 to 0.14) keeps the jobs of a whole schema, `~~table` (2.x) those of one table. Times
+of the first are TIMESTAMPs; those of the second are DATETIMEs in the time zone of the worker's
+session, which is taken to be the server's own.
 """
 
 from __future__ import annotations

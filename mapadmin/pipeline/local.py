@@ -14,7 +14,7 @@ _PROC = Path("/proc")
 
 
 class LocalProcess(msgspec.Struct, frozen=True):
-    """A process as it sees itself: its host name, its number, and when it started (Unix seconds)."""
+    """A process as it sees itself: host name, number, and when it started (Unix seconds)."""
 
     host: str
     pid: int

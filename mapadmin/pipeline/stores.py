@@ -131,13 +131,28 @@ def _decoded(name: str) -> str:
 def is_unused(references: Iterable[Reference], tracking: str) -> str:
     """A condition on a row of the tracking table `tracking` (an alias): nobody refers to it.
 
-    EXISTS and not NOT IN, to which one NULL in a reference makes everything used.
+    EXISTS and not NOT IN, to which one NULL in a reference makes everything used. `= 0` and not
+    NOT, from which MariaDB makes a list of all that is used, for a single row as well.
     """
-    return " AND ".join(
-        f"NOT EXISTS (SELECT 1 FROM {reference.sql} r{number} "
+    used = " OR ".join(
+        f"EXISTS (SELECT 1 FROM {reference.sql} r{number} "
         f"WHERE r{number}.{reference.column_sql} = {tracking}.`hash`)"
         for number, reference in enumerate(references)
-    ) or "TRUE"  # fmt: skip
+    )
+    return f"({used or 'FALSE'}) = 0"
+
+
+def is_unused_between(references: Iterable[Reference], tracking: str) -> str:
+    """The same for rows of a range of hashes, with two parameters for each reference: its limits.
+
+    The list of what is used, should the server make one, is then of that range alone.
+    """
+    return " AND ".join([
+        f"NOT EXISTS (SELECT 1 FROM {reference.sql} r{number} "
+        f"WHERE r{number}.{reference.column_sql} = {tracking}.`hash` "
+        f"AND r{number}.{reference.column_sql} > %s AND r{number}.{reference.column_sql} <= %s)"
+        for number, reference in enumerate(references)
+    ] or ["TRUE"])  # fmt: skip
 
 
 def by_store(tables: Iterable[OwnTable]) -> Mapping[str, tuple[OwnTable, ...]]:

@@ -78,7 +78,8 @@ def require_sight(server: Server) -> None:
     marks = ", ".join(["%s"] * len(mine))
     if not server.query(_MAY_SEE.format(mine=marks), mine)[0][0]:
         raise MapadminError(
-            "mapadmin's account may not see other users' sessions, so every worker would look dead.",
+            "mapadmin's account may not see other users' sessions, "
+            "so every worker would look dead.",
             remedy=f"Grant it PROCESS: GRANT PROCESS ON *.* TO {mine[0]}",
         )
     if not int(server.query("SELECT @@performance_schema")[0][0]):

@@ -51,9 +51,10 @@ def up(
 ) -> None:
     """Make a whole site on this machine, or start it again.
 
-    A private database server on a free port of 127.0.0.1, a site folder, and a small DataJoint
-    pipeline with a few people and services. No root, no network, nothing outside DIR. Made once,
-    the contents are yours: a later `up` starts the server and leaves them as you left them.
+    A private database server on a free port of 127.0.0.1, a site folder, a small DataJoint
+    pipeline with a few people and services, emulators of Globus and (in memory) of an AWS account.
+    No root, no network, nothing outside DIR. Made once, the contents are yours: a later `up` starts
+    the servers and leaves them as you left them; only the AWS account begins anew.
     """
     report = Report(as_json=as_json)
     sandbox = Sandbox(folder or default_folder())
@@ -133,6 +134,8 @@ Go on with:
   {program} db users
   {program} db show-user alice
   {program} db audit
+  {program} globus ls archive:/
+  {program} aws status
 
 Stop it (and be rid of it, with --delete):
   {program} sandbox down{where}"""

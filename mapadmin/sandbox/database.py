@@ -94,7 +94,7 @@ class DatabasePart:
             return PartStatus(self.name, state, title, size=size)
         return PartStatus(
             self.name, state, self._title(), server.host, process.port, process.pid,
-            _started_at(process), size,
+            started_at_utc(process), size,
         )  # fmt: skip
 
     def _title(self) -> str:
@@ -153,7 +153,7 @@ def disk_usage(folder: Path) -> int:
     return total
 
 
-def _started_at(process: Process) -> str | None:
+def started_at_utc(process: Process) -> str | None:
     """When the kernel says it started, in UTC."""
     boot = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
     if boot is None:

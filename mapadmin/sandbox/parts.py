@@ -12,12 +12,16 @@ from mapadmin.sandbox.site import SiteFolder
 
 
 class PartState(StrEnum):
-    """`running` and `stopped` are for servers, `made` and `missing` for what only lies there."""
+    """`running` and `stopped` are for servers, `made` and `missing` for what only lies there.
+
+    `left out` is what this machine lacks the programs for; the rest of the sandbox does without.
+    """
 
     RUNNING = "running"
     STOPPED = "stopped"
     MADE = "made"
     MISSING = "missing"
+    LEFT_OUT = "left out"
 
 
 class PartStatus(msgspec.Struct, frozen=True):
@@ -34,7 +38,7 @@ class PartStatus(msgspec.Struct, frozen=True):
 
     @property
     def up(self) -> bool:
-        return self.state in (PartState.RUNNING, PartState.MADE)
+        return self.state in (PartState.RUNNING, PartState.MADE, PartState.LEFT_OUT)
 
 
 class Work(msgspec.Struct, frozen=True):

@@ -17,7 +17,9 @@ import msgspec
 from mapadmin.core.errors import MapadminError, UsageError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.lock import file_lock
+from mapadmin.sandbox.aws.part import AwsPart
 from mapadmin.sandbox.database import DatabasePart
+from mapadmin.sandbox.globus.part import GlobusPart
 from mapadmin.sandbox.parts import Part, PartStatus, Work
 from mapadmin.sandbox.pipeline import PipelinePart
 from mapadmin.sandbox.site import SiteFolder
@@ -56,11 +58,13 @@ class Sandbox:
         self.folder = folder.resolve()
         self.site = SiteFolder(self.folder / "site")
         self.database = DatabasePart(self.folder / "database")
+        self.aws = AwsPart(self.folder / "aws", self.database)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """In the order of coming up. A new subsystem adds its part here."""
-        return (self.database, PipelinePart(self.database))
+        globus = GlobusPart(self.folder / "globus")
+        return (self.database, PipelinePart(self.database), globus, self.aws)
 
     def exists(self) -> bool:
         """Is there a sandbox here, however complete?"""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mapadmin.core import templates
 from mapadmin.core.errors import MapadminError
@@ -57,10 +57,15 @@ class SiteFolder:
         return self.folder / SECRETS / name
 
     def contribute(self, section: str, values: Mapping[str, str | int]) -> bool:
-        """Set keys of a section of mapadmin.toml, comments kept; False when they are so already."""
+        """Set keys of a section of mapadmin.toml, comments kept; False when they are so already.
+
+        A dotted name is a section within a section.
+        """
         path = self.folder / SITE_FILE
         document = _load(path)
-        table = document.setdefault(section, {})
+        table: Any = document
+        for name in section.split("."):
+            table = table.setdefault(name, {})
         changed = {key: value for key, value in values.items() if table.get(key) != value}
         if not changed:
             return False

@@ -4,6 +4,7 @@ The structs in here are the documentation of the settings: an unknown or missing
 that names the key, the file and the fix. No value in them is ever a secret, only a reference.
 """
 
+from mapadmin.site.aws import AwsSettings, AwsThresholds
 from mapadmin.site.base import RefusedError, Settings
 from mapadmin.site.cleanup import CleanupSettings, JobsCleanup, OutdatedRule, StageFolder
 from mapadmin.site.database import DatabaseSettings, Tls
@@ -20,15 +21,16 @@ from mapadmin.site.folder import (
     require_role,
     role_names,
 )
+from mapadmin.site.globus import ArchiveSettings, CollectionSettings, GlobusSettings
 from mapadmin.site.people import People, Person
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.settings import SiteFile, SiteSettings
 from mapadmin.site.stores import StoreProtocol, StoreSettings
 
 __all__ = [
-    "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "CleanupSettings", "DatabaseSettings",
-    "JobsCleanup", "OutdatedRule", "People", "Person", "PipelineSettings", "RefusedError",
-    "Settings", "Site", "SiteFile", "SiteSettings", "StageFolder", "StoreProtocol", "StoreSettings",
-    "Tls", "convert", "expand", "find_site", "load_site", "refuse_writable", "require_role",
-    "role_names",
+    "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "ArchiveSettings", "AwsSettings", "AwsThresholds",
+    "CleanupSettings", "CollectionSettings", "DatabaseSettings", "GlobusSettings", "JobsCleanup",
+    "OutdatedRule", "People", "Person", "PipelineSettings", "RefusedError", "Settings", "Site",
+    "SiteFile", "SiteSettings", "StageFolder", "StoreProtocol", "StoreSettings", "Tls", "convert",
+    "expand", "find_site", "load_site", "refuse_writable", "require_role", "role_names",
 ]  # fmt: skip

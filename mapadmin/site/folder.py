@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from mapadmin.core.errors import SettingsError, UsageError
+from mapadmin.site.aws import AwsSettings
 from mapadmin.site.database import DatabaseSettings
 from mapadmin.site.explain import explain, suggest
+from mapadmin.site.globus import GlobusSettings
 from mapadmin.site.people import People, Person
 from mapadmin.site.settings import SiteFile
 
@@ -56,11 +58,24 @@ class Site:
     @property
     def database(self) -> DatabaseSettings:
         """[database]; SettingsError when the site has none."""
-        if self.settings.database is None:
+        return self._required("database", self.settings.database)
+
+    @property
+    def globus(self) -> GlobusSettings:
+        """[globus]; SettingsError when the site has none."""
+        return self._required("globus", self.settings.globus)
+
+    @property
+    def aws(self) -> AwsSettings:
+        """[aws]; SettingsError when the site has none."""
+        return self._required("aws", self.settings.aws)
+
+    def _required(self, section: str, settings: _T | None) -> _T:
+        if settings is None:
             raise SettingsError(
-                f"The site {self.name} has no [database] section in {self.folder / SITE_FILE}."
+                f"The site {self.name} has no [{section}] section in {self.folder / SITE_FILE}."
             )
-        return self.settings.database
+        return settings
 
     def secret(self, reference: str, setting: str) -> Secret:
         """Resolve a reference of this site; `setting` names it in errors."""

@@ -6,9 +6,11 @@ import re
 
 import msgspec
 
+from mapadmin.site.aws import AwsSettings
 from mapadmin.site.base import RefusedError, Settings
 from mapadmin.site.cleanup import CleanupSettings
 from mapadmin.site.database import DatabaseSettings
+from mapadmin.site.globus import GlobusSettings
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.stores import StoreSettings
 
@@ -33,6 +35,8 @@ class SiteFile(Settings, frozen=True, kw_only=True):
 
     site: SiteSettings
     database: DatabaseSettings | None = None
+    aws: AwsSettings | None = None
+    globus: GlobusSettings | None = None
     roles: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
     """Role -> schema pattern -> privileges (or ["ALL"])."""
     pipeline: PipelineSettings = PipelineSettings()

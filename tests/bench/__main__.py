@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.accounts import bench_accounts
-from tests.bench.jobs import bench_jobs
+from tests.bench.aws import bench_aws
 from tests.bench.figures import bench_figures
+from tests.bench.globus import bench_globus
+from tests.bench.jobs import bench_jobs
 from tests.bench.result import Result, show
 from tests.bench.startup import bench_startup
 from tests.servers import running_server
@@ -27,6 +29,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         results += bench_startup(folder)
+        results += bench_aws(folder)
+        results += bench_globus(folder)
         for flavour in ("mysql", "mariadb"):
             with running_server(flavour, folder / flavour, *DURABLE) as server:
                 results += bench_accounts(server, folder / f"site-{flavour}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -128,28 +129,32 @@ def _fill(server: RunningServer, store: Path, environment: dict[str, str]) -> No
                 "INSERT INTO `~external_report_store`"
                 " (hash, size, filepath, contents_hash, timestamp) VALUES "
                 + ",".join(
-                    f"(UNHEX(MD5('{_path(n)}')), 9, '{_path(n)}', UNHEX(MD5('{n:09}')),"
-                    " '2024-01-01')"
-                    for n in numbers
+                    f"(0x{_hash(n)}, 9, '{_path(n)}', 0x{_hash(n)}, '2024-01-01')" for n in numbers
                 )
             )
             cursor.execute(
                 "INSERT INTO figure (figure, picture) VALUES "
-                + ",".join(f"({n}, UNHEX(MD5('{_path(n)}')))" for n in numbers if n % 10)
+                + ",".join(f"({n}, 0x{_hash(n)})" for n in numbers if n % 10)
             )
         cursor.execute("INSERT INTO other SELECT figure, picture FROM figure LIMIT 1000")
         cursor.execute("ANALYZE TABLE figure, other, `~external_report_store`")
     for n in range(TRACKED):
         path = store / _path(n)
         if n < 1000:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if n % 10 == 0 or n < 1000:  # those in use are not looked at
+            path.parent.mkdir()
+        if n % 10 == 0:
             path.write_bytes(b"%09d" % n)
             os.utime(path, (1.7e9, 1.7e9))
+        else:  # in use: nobody looks into it
+            os.link(store / _path(n - n % 1000), path)
 
 
 def _path(number: int) -> str:
     return f"session{number % 1000}/unit{number}.png"
+
+
+def _hash(number: int) -> str:
+    return hashlib.md5(_path(number).encode()).hexdigest()
 
 
 def _datajoint(environment: dict[str, str], *args: str) -> tuple[int, float, float]:

@@ -20,23 +20,24 @@ JOBS = 1_000_000
 ERRORS = 100_000
 
 # As DataJoint 0.14 and 2.x make them; filled by SQL, which a worker would take a day for.
-_OLD = """CREATE TABLE {name} (table_name varchar(255) NOT NULL, key_hash char(32) NOT NULL, status
-enum('reserved','error','ignore') NOT NULL, `key` blob, error_message varchar(2047) NOT NULL
-DEFAULT '', error_stack mediumblob, user varchar(255) NOT NULL DEFAULT '', host varchar(255) NOT
-NULL DEFAULT '', pid int unsigned NOT NULL DEFAULT '0', connection_id bigint unsigned NOT NULL
-DEFAULT '0', timestamp timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (table_name,
-key_hash))"""
+_OLD = """CREATE TABLE {name} (table_name varchar(255) NOT NULL, key_hash char(32) NOT NULL,
+status enum('reserved','error','ignore') NOT NULL, `key` blob, error_message
+varchar(2047) NOT NULL DEFAULT '', error_stack mediumblob, user varchar(255) NOT
+NULL DEFAULT '', host varchar(255) NOT NULL DEFAULT '', pid int unsigned NOT NULL
+DEFAULT '0', connection_id bigint unsigned NOT NULL DEFAULT '0', timestamp timestamp
+NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (table_name, key_hash))"""
 _NEW = """CREATE TABLE {name} (session int NOT NULL PRIMARY KEY, status
-enum('pending','reserved','success','error','ignore') NOT NULL, priority tinyint NOT NULL,
-created_time datetime(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3), scheduled_time datetime(3) NOT
-NULL DEFAULT CURRENT_TIMESTAMP(3), reserved_time datetime(3), completed_time datetime(3),
-duration double, error_message varchar(2047) NOT NULL DEFAULT '', error_stack longblob, user
-varchar(255) NOT NULL DEFAULT '', host varchar(255) NOT NULL DEFAULT '', pid int NOT NULL
-DEFAULT '0', connection_id bigint NOT NULL DEFAULT '0', version varchar(64) NOT NULL DEFAULT '',
-INDEX (status, priority, scheduled_time))"""
-_STORE = """CREATE TABLE {name} (hash binary(16) PRIMARY KEY, size bigint unsigned NOT NULL, attachment_name
-varchar(255), filepath varchar(1000), contents_hash binary(16), timestamp timestamp NOT NULL
-DEFAULT CURRENT_TIMESTAMP)"""
+enum('pending','reserved','success','error','ignore') NOT NULL, priority tinyint NOT
+NULL, created_time datetime(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3), scheduled_time
+datetime(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3), reserved_time datetime(3),
+completed_time datetime(3), duration double, error_message varchar(2047) NOT NULL
+DEFAULT '', error_stack longblob, user varchar(255) NOT NULL DEFAULT '', host
+varchar(255) NOT NULL DEFAULT '', pid int NOT NULL DEFAULT '0', connection_id bigint
+NOT NULL DEFAULT '0', version varchar(64) NOT NULL DEFAULT '', INDEX (status,
+priority, scheduled_time))"""
+_STORE = """CREATE TABLE {name} (hash binary(16) PRIMARY KEY, size bigint unsigned NOT NULL,
+attachment_name varchar(255), filepath varchar(1000), contents_hash binary(16),
+timestamp timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"""
 
 # In a fresh interpreter: what comes after start-up.
 _LOOK = """

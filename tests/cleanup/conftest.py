@@ -13,6 +13,9 @@ from tests.servers import RunningServer, master_account
 
 MakePipeline = Callable[..., Pipeline]
 
+# What does not depend on the server is tried on one: DataJoint takes its time to start.
+ON_MARIADB = pytest.mark.parametrize("server", ["mariadb"], indirect=True, scope="session")
+
 
 @pytest.fixture
 def lab(server: RunningServer, master: tuple[str, str], tmp_path: Path) -> Iterator[Lab]:

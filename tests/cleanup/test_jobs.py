@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.cleanup.conftest import MakePipeline
+from tests.cleanup.conftest import ON_MARIADB, MakePipeline
 from tests.cleanup.made import NOBODY, copies, fill, job_table, jobs_left, reserve
 from tests.lab import Lab
 
@@ -72,6 +72,7 @@ def test_the_grace_holds(lab: Lab) -> None:
     assert "jobs 1 item." in lab.ok("cleanup").err
 
 
+@ON_MARIADB
 def test_a_reservation_that_changes_between_the_looks_stays(lab: Lab) -> None:
     site(lab, "[cleanup.jobs]\ngrace = 2\nconfirm = 8\n")
     job_table(lab, "map_lab")
@@ -111,6 +112,7 @@ def test_without_sight_of_other_users_nothing_is_judged(lab: Lab) -> None:
     assert (jobs_left(lab, "map_lab"), jobs_left(lab, "map_lab", "error")) == (1, 0)
 
 
+@ON_MARIADB
 def test_a_job_table_with_other_columns_is_told_and_left(lab: Lab) -> None:
     site(lab)
     for number, change in enumerate(("DROP COLUMN pid", "ADD COLUMN lease_until DATETIME", "")):
@@ -125,6 +127,7 @@ def test_a_job_table_with_other_columns_is_told_and_left(lab: Lab) -> None:
     assert [jobs_left(lab, f"map_l{n}") for n in range(3)] == [1, 1, 0]
 
 
+@ON_MARIADB
 def test_schemas_of_others_are_not_touched(lab: Lab) -> None:
     site(lab)
     for schema in ("map_lab", "mapXlab", "alice_lab"):

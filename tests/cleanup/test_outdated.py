@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cleanup.conftest import MakePipeline
+from tests.cleanup.conftest import ON_MARIADB, MakePipeline
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline, python_of
 
@@ -91,6 +91,7 @@ def test_a_persons_own_rows_stop_the_delete(lab: Lab, one: Pipeline) -> None:
     assert "outdated 2 items, 1 failure" in ran.err
 
 
+@ON_MARIADB
 def test_a_persons_row_that_comes_in_between_stops_it_too(lab: Lab, one: Pipeline) -> None:
     """What counts is what was counted: the helper deletes from no other table."""
     lab.server.sql(
@@ -141,6 +142,7 @@ BAD = [
 ]
 
 
+@ON_MARIADB
 def test_bad_rules_delete_nothing_and_say_why(lab: Lab, one: Pipeline) -> None:
     for text, complaint in BAD:
         rules(lab, one, text)
@@ -151,6 +153,7 @@ def test_bad_rules_delete_nothing_and_say_why(lab: Lab, one: Pipeline) -> None:
     assert "outdated 6 items" in forced.err
 
 
+@ON_MARIADB
 def test_a_query_that_yields_keys(lab: Lab, one: Pipeline) -> None:
     query = "SELECT session FROM map_lab.session WHERE session % 5 = 0"
     rules(lab, one, f'name = "q"\nschema = "map_lab"\ntable = "__spikes"\nquery = "{query}"')
@@ -166,6 +169,7 @@ NO_PYTHON: list[tuple[list[str], str]] = [
 ]
 
 
+@ON_MARIADB
 def test_without_the_pipelines_python_nothing_is_deleted(lab: Lab, one: Pipeline) -> None:
     for command, complaint in NO_PYTHON:
         rules(lab, one, SHORT)
@@ -190,7 +194,9 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
         "a/new.png": b"new",
         "b/other.png": b"other",
         "b/gone.png": b"x",
+        "b/last.png": b"the last copy",
     }
+    store = tmp_path / "store"
     lab.server.sql(
         "CREATE DATABASE map_report",
         "CREATE TABLE map_report.`~external_report_store` (hash BINARY(16) PRIMARY KEY,"
@@ -201,6 +207,9 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
         path = stage / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        if name != "b/last.png":
+            (store / name).parent.mkdir(parents=True, exist_ok=True)
+            (store / name).write_bytes(content)
         if name != "a/new.png":
             os.utime(path, (time.time() - 30 * 86400,) * 2)
         tracked = b"another content" if name == "b/other.png" else content
@@ -211,6 +220,7 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
                 f" X'{md5(tracked)}')"
             )
     lab.roles = (
+        f"[stores.report_store]\nprotocol = 'file'\nlocation = {json.dumps(str(store))}\n"
         "[cleanup]\nparts = ['outdated']\n[[cleanup.stage]]\nstore = 'report_store'\n"
         f"folder = {json.dumps(str(stage))}\n"
     )
@@ -221,12 +231,21 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
     assert "outdated 1 item (3 B)" in ran.err
     left = {str(path.relative_to(stage)) for path in stage.rglob("*.png")}
     assert left == set(contents) - {"a/old.png"}
+    store.rename(tmp_path / "not mounted")
+    os.utime(stage / "a/new.png", (time.time() - 30 * 86400,) * 2)
+    ran = lab.run("cleanup")
+    assert (ran.code, (stage / "a/new.png").exists()) == (1, True)
+    lab.roles = lab.roles[lab.roles.index("[cleanup]") :]
+    lab.write_site()
+    ran = lab.run("cleanup")
+    assert (ran.code, "has no [stores.report_store]" in ran.err) == (1, True)
 
 
 def md5(content: bytes) -> str:
     return uuid.UUID(bytes=hashlib.md5(content).digest()).hex
 
 
+@ON_MARIADB
 def test_a_stage_that_is_the_store_is_refused(lab: Lab, tmp_path: Path) -> None:
     store = tmp_path / "store"
     (store / "stage").mkdir(parents=True)

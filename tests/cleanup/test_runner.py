@@ -16,7 +16,6 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.cleanup.conftest import MakePipeline
 from tests.cleanup.made import job_table, jobs_left, reserve
 from tests.lab import MAPADMIN, Lab
 from tests.servers import RunningServer
@@ -256,8 +255,7 @@ BAD_SETTINGS = [
 ]
 
 
-def test_settings_that_cannot_be(lab: Lab, pipeline: MakePipeline) -> None:
-    del pipeline
+def test_settings_that_cannot_be(lab: Lab) -> None:
     for text, complaint in BAD_SETTINGS:
         lab.roles = text
         lab.write_site()

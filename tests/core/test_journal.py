@@ -151,7 +151,7 @@ def test_full_disk_stops_before_anything_is_changed(tmp_path: Path) -> None:
     done = run_python(FULL, path)
     assert done.stderr == ""
     assert done.stdout == (
-        f"Cannot write the journal {path}: No space left on device. Nothing is changed without a "
+        f"Cannot write the journal {path}: No space left on device. No step is begun without a "
         "journal: free space or mend its permissions. []\n"
     )
     Journal(path, command="later").begin(3)

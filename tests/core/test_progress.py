@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import pexpect
@@ -26,6 +27,22 @@ print("over")
 """
 
 
+STREAMING = """
+import time
+from mapadmin.core.report import Report
+
+def rows(bar):
+    for number in range(4):
+        time.sleep(0.6)
+        bar.advance()
+        yield number
+
+report = Report()
+with report.progress("Listing") as bar:
+    report.stream(rows(bar), lambda row: f"row {row}")
+"""
+
+
 def test_a_bar_on_a_terminal_that_is_gone_afterwards() -> None:
     child = pexpect.spawn(
         sys.executable, ["-c", dedent(WORK)], dimensions=(24, 100), encoding="utf-8", timeout=30
@@ -34,6 +51,18 @@ def test_a_bar_on_a_terminal_that_is_gone_afterwards() -> None:
     child.expect("over")
     child.expect(pexpect.EOF)
     assert "Listing" not in (child.before or "")
+
+
+def test_rows_go_where_stdout_goes_while_a_bar_shows(tmp_path: Path) -> None:
+    rows = tmp_path / "rows"
+    child = pexpect.spawn(
+        "sh", ["-c", f'"$0" -c "$1" > {rows}', sys.executable, dedent(STREAMING)],
+        dimensions=(24, 100), encoding="utf-8", timeout=30,
+    )  # fmt: skip
+    child.expect("Listing ")
+    child.expect(pexpect.EOF)
+    assert "row" not in (child.before or "")
+    assert rows.read_text() == "row 0\nrow 1\nrow 2\nrow 3\n"
 
 
 def test_lines_now_and_then_in_a_pipe() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mapadmin.db.effective import Session, effective
 from mapadmin.db.grants import (
     GLOBAL,
     Account,
@@ -16,6 +15,7 @@ from mapadmin.db.grants import (
     Level,
     Scope,
 )
+from mapadmin.db.rights.effective import Session, effective
 
 MYSQL, MARIADB = Flavour.MYSQL, Flavour.MARIADB
 KNOWN = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "DROP"})

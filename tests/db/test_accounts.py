@@ -289,6 +289,85 @@ def test_lock_and_unlock(lab: Lab) -> None:
     assert "Nothing to do." in lab.ok("db", "apply").err
 
 
+def test_a_new_role_without_people_toml_does_not_unlock(lab: Lab) -> None:
+    password = lab.password_of(lab.ok("db", "add-user", "alice", "--role", "reader"))
+    lab.ok("db", "lock", "alice")
+    lab.ok("db", "set-role", "alice", "experimenter")
+    with pytest.raises(pymysql.err.OperationalError):
+        lab.login("alice", password)
+    lab.ok("db", "unlock", "alice")
+    lab.login("alice", password).close()
+
+
+def test_a_new_role_does_not_count_an_unfinished_account_as_finished(lab: Lab) -> None:
+    """Its password was never handed over: marked as managed, nobody would ever get one."""
+    lab.write_people("")
+    lab.ok("db", "add-user", "alice", "--role", "reader")
+    lab.server.sql(
+        "UPDATE mapadmin.account SET state = 'creating'", "ALTER USER alice ACCOUNT LOCK"
+    )
+    for change in (("set-role", "alice", "experimenter"), ("set-password", "alice")):
+        refused = lab.run("db", *change)
+        assert (refused.code, refused.out) == (2, "")
+        assert "mapadmin db add-user alice --role reader" in refused.err
+    ran = lab.ok("db", "add-user", "alice", "--role", "reader")
+    lab.login("alice", lab.password_of(ran)).close()
+
+
+def test_without_people_toml_a_second_add_user_changes_nothing(lab: Lab) -> None:
+    """What the server remembers counts: a lock, a last day, that it is a service."""
+    lab.ok("db", "add-user", "alice", "--role", "reader", "--expires", "2099-01-31")
+    lab.ok("db", "lock", "alice")
+    lab.ok("db", "add-user", "robot", "--role", "worker", "--service")
+    for line in (["alice", "--role", "reader"], ["robot", "--role", "worker", "--service"]):
+        assert "Nothing to do." in lab.ok("db", "add-user", *line).err
+    refused = lab.run("db", "add-user", "robot", "--role", "worker")
+    assert (refused.code, refused.out) == (2, "")
+    assert "robot is a service already." in refused.err
+    refused = lab.run("db", "add-user", "alice", "--role", "worker")
+    assert "mapadmin db set-role alice worker" in refused.err
+
+
+def test_grants_that_an_earlier_account_left_are_not_inherited(lab: Lab) -> None:
+    """The server refuses to make an account for which it has such rows."""
+    lab.write_people('[people.alice]\nrole = "reader"\n')
+    lab.server.sql(
+        "CREATE DATABASE map_lab",
+        "INSERT INTO mysql.db (Host, Db, User, Drop_priv) VALUES ('%', 'map_lab', 'alice', 'Y')",
+        "FLUSH PRIVILEGES",
+    )
+    ran = lab.ok("db", "apply", "--json", "--password-file", str(lab.folder / "passwords"))
+    assert "clear leftovers" in [step["action"] for step in ran.json["steps"]]
+    assert (
+        lab.server.sql("SELECT Drop_priv FROM mysql.db WHERE user = 'alice' AND db = 'map_lab'")
+        == ()
+    )
+    assert "Nothing to do." in lab.ok("db", "apply").err
+
+
+def test_a_lock_is_called_expired_only_when_it_is(lab: Lab) -> None:
+    lab.write_people('[people.alice]\nrole = "reader"\nexpires = 2099-01-31\nlocked = true\n')
+    lab.ok("db", "apply")
+    lab.server.sql("ALTER USER alice ACCOUNT UNLOCK")
+    ran = lab.ok("db", "apply", "--dry-run")
+    assert "lock account" in ran.out
+    assert "expired" not in ran.out
+
+
+def test_somebody_in_people_toml_without_an_account_yet(lab: Lab) -> None:
+    lab.write_people('[people.alice]\nrole = "reader"\n')
+    refused = lab.run("db", "lock", "alice")
+    assert refused.code == 2
+    assert "`mapadmin db apply` makes the account." in refused.err
+
+
+def test_a_new_role_leaves_an_account_of_somebody_elses_making_alone(lab: Lab) -> None:
+    lab.write_people('[people.alice]\nrole = "reader"\n')
+    lab.server.sql("CREATE USER 'alice'@'%' IDENTIFIED BY 'theirs'")
+    ran = lab.ok("db", "set-role", "alice", "experimenter")
+    assert "alice@% is not managed, and is left alone" in ran.err
+
+
 def test_a_second_host_is_a_second_account(lab: Lab) -> None:
     lab.write_people(PEOPLE)
     lab.ok("db", "add-user", "alice", "--role", "reader")

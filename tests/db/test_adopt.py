@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapadmin.db.adopt import Adopter, Adoption
+from mapadmin.db.adoption.adopt import Adopter, Adoption
+from mapadmin.db.adoption.role_inference import Holding, infer, privilege_names
 from mapadmin.db.compare import differences, is_same
 from mapadmin.db.grants import (
     Account,
@@ -22,9 +23,8 @@ from mapadmin.db.grants import (
     Scope,
 )
 from mapadmin.db.names import own_pattern
-from mapadmin.db.patterns import add_up
 from mapadmin.db.policy import Policy, Wanted
-from mapadmin.db.role_inference import Holding, infer, privilege_names
+from mapadmin.db.rights.patterns import add_up
 from mapadmin.db.state import Managed, Stage
 from mapadmin.site import People, Person, Site
 from tests.db.effective_tables import account, grants

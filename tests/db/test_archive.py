@@ -28,9 +28,6 @@ from tests.db.leaving import (
 from tests.lab import MAPADMIN, Lab
 from tests.servers import RunningServer
 
-# Long: each case dumps, loads and compares whole schemas.
-pytestmark = pytest.mark.soak
-
 
 def test_an_archive_gives_everything_back(lab: Lab, tmp_path: Path) -> None:
     password = prepare(lab)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mapadmin.db.effective import Resolver, Session, Source, effective, effective_many, specificity
 from mapadmin.db.grants import GLOBAL, GRANT_OPTION, Account, AccountState, Flavour
+from mapadmin.db.rights.effective import (
+    Resolver,
+    Session,
+    Source,
+    effective,
+    effective_many,
+    specificity,
+)
 from tests.db.effective_tables import (
     ALICE,
     LOCAL,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymysql.err import MySQLError
 
-from mapadmin.db.effective import Effective, Resolver, Session
 from mapadmin.db.grants import Account, Flavour
 from mapadmin.db.inspect import inspect
-from mapadmin.db.matching import matches
+from mapadmin.db.rights.effective import Effective, Resolver, Session
+from mapadmin.db.rights.matching import matches
 from tests.db.effective_world import World
 from tests.db.probes import PASSWORD, SCHEMAS, Reader, clean, make_schemas, quoted, run
 from tests.servers import RunningServer, running_server

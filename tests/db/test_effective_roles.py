@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from mapadmin.db.effective import PUBLIC, Resolver, Session, Source, default_session, effective
 from mapadmin.db.grants import GLOBAL, Account, Flavour
-from mapadmin.db.restrictions import Holding, aggregate
+from mapadmin.db.rights.effective import (
+    PUBLIC,
+    Resolver,
+    Session,
+    Source,
+    default_session,
+    effective,
+)
+from mapadmin.db.rights.restrictions import Holding, aggregate
 from tests.db.effective_tables import (
     ALICE,
     LOCAL,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mapadmin.db.effective import Resolver
 from mapadmin.db.global_priv import privileges
 from mapadmin.db.grants import GRANT_OPTION, Account, Flavour, Level, Scope
 from mapadmin.db.inspect import inspect
+from mapadmin.db.rights.effective import Resolver
 from tests.db.probes import Reader, quoted, run
 from tests.servers import RunningServer
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mapadmin.db.grants import Flavour, pattern_matches
-from mapadmin.db.matching import Client, client_of, host_matches, matches, row_rank, specificity
+from mapadmin.db.rights.matching import (
+    Client,
+    client_of,
+    host_matches,
+    matches,
+    row_rank,
+    specificity,
+)
 
 MYSQL, MARIADB = Flavour.MYSQL, Flavour.MARIADB
 

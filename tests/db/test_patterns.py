@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapadmin.db.grants import GLOBAL, Flavour, Level, Privileges, Scope, pattern_matches
-from mapadmin.db.matching import specificity
-from mapadmin.db.patterns import add_up, contains, overlap
+from mapadmin.db.rights.matching import specificity
+from mapadmin.db.rights.patterns import add_up, contains, overlap
 
 # `c` stands for all the letters that no pattern names. Five letters are enough for patterns of
 # three tokens: a longer name adds nothing that a shorter one does not show.

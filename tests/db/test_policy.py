@@ -144,6 +144,10 @@ def test_tls_of_a_person_overrides_the_site_s(site: bool, person: bool | None) -
     assert wanted.tls is (site if person is None else person)
 
 
+PROCESS = (
+    "'map_*': PROCESS cannot be had on single schemas. "
+    'It is granted on everything: "*.*" = ["PROCESS"].'
+)
 MISTAKES: list[tuple[dict[str, list[str]], str]] = [
     ({"a.b.c": ["SELECT"]}, "'a.b.c' is neither a schema pattern nor schema.table nor *.*."),
     ({"": ["SELECT"]}, "'' is neither a schema pattern nor schema.table nor *.*."),
@@ -151,6 +155,10 @@ MISTAKES: list[tuple[dict[str, list[str]], str]] = [
     ({"map_*": ["SELEKT"]}, "'map_*': 'SELEKT' is not a privilege."),
     ({"map_*": ["SELECT, INSERT"]}, "'map_*': 'SELECT, INSERT' is not a privilege."),
     ({"map_*": [""]}, "'map_*': '' is not a privilege."),
+    (
+        {"map_*": ["SELECT", "process"]},
+        PROCESS,
+    ),
     ({"map_lab.subject": ["ALL"]}, "'map_lab.subject': ALL is for schemas only. Name privileges."),
     ({"*.*": ["ALL PRIVILEGES"]}, "'*.*': ALL is for schemas only. Name privileges."),
     (

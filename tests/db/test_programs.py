@@ -10,8 +10,8 @@ import pytest
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.secret import Secret
+from mapadmin.db.archives.programs import Login, running
 from mapadmin.db.grants import Flavour
-from mapadmin.db.programs import Login, running
 from mapadmin.site import DatabaseSettings, Tls
 from tests.db.leaving import manifest, plain, prepare, schemas_of
 from tests.lab import Lab

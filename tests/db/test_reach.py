@@ -6,7 +6,7 @@ import pytest
 
 from mapadmin.db.commands._columns import described, reached
 from mapadmin.db.grants import Account, AccountState, Flavour, GrantTables, Level, Scope
-from mapadmin.db.reach import Reach, Reacher
+from mapadmin.db.rights.reach import Reach, Reacher
 from tests.db.effective_tables import (
     ALICE,
     KNOWN,

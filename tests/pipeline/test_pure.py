@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import sys
+from pathlib import Path
+
 import pytest
 
 from mapadmin.core.errors import UsageError
+from mapadmin.pipeline import helper
 from mapadmin.pipeline.inventory import Column, TableKind, classify, like
 from mapadmin.pipeline.meanings import like_fits, meaning_of
 from mapadmin.pipeline.names import TableName, choose
@@ -142,3 +147,15 @@ def test_the_faulty_pattern_of_map_is_mended() -> None:
 
 def test_schema_patterns() -> None:
     assert [like(one) for one in ("map_*", "a%b", "x?")] == ["map\\_%", "a\\%b", "x_"]
+
+
+def test_the_helper_is_of_python_3_6_and_the_standard_library() -> None:
+    text = Path(helper.__file__).read_text(encoding="utf-8")
+    tree = ast.parse(text, feature_version=(3, 6))
+    names = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    } | {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert names - {"datajoint"} <= sys.stdlib_module_names

@@ -15,6 +15,9 @@ from tests.workers.running import Laboratory
 MakePipeline = Callable[..., Pipeline]
 GENERATIONS = {"0.12": 12, "0.13": 13, "0.14": 0, "2.x": 2}
 
+# What does not depend on the server is tried on one: DataJoint takes its time to start.
+ON_MARIADB = pytest.mark.parametrize("server", ["mariadb"], indirect=True, scope="session")
+
 
 @pytest.fixture
 def lab(server: RunningServer, master: tuple[str, str], tmp_path: Path) -> Iterator[Lab]:

@@ -86,8 +86,8 @@ class Backend(Protocol):
         """Keep the rows of a batch beside its files, on the disk before this returns."""
         ...
 
-    def finish(self, run: str) -> None:
-        """After the last batch: bring the run's trash to where the site wants it."""
+    def finish(self) -> None:
+        """Bring the trash to where the site wants it, when no lock is held any more."""
         ...
 
     def runs(self) -> list[str]:

@@ -119,7 +119,7 @@ class Bucket:
                 Body=text.encode("utf-8", "backslashreplace"),
             )  # fmt: skip
 
-    def finish(self, run: str) -> None:
+    def finish(self) -> None:
         """The trash is where it is to be."""
 
     # --- the trash ------------------------------------------------------------------------------

@@ -131,8 +131,7 @@ class Folder:
         except OSError as error:
             raise _refused(path, error) from None
 
-    def finish(self, run: str) -> None:
-        del run
+    def finish(self) -> None:
         if self._far is None:
             return
         # Also of earlier runs, which a full disk may have kept from it.

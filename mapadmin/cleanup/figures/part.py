@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mapadmin.cleanup.figures.prune import Pruner
 from mapadmin.cleanup.figures.restore import heal
 from mapadmin.cleanup.figures.scan import Unused, find_unused, oldest_moment, still_unused
-from mapadmin.cleanup.figures.store import AT_ONCE, Store, open_stores
+from mapadmin.cleanup.figures.store import Store, open_stores
 from mapadmin.cleanup.parts import Item, PartResult, Work
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.text import count
@@ -87,7 +88,7 @@ def _tidy(work: Work, server: Server, store: Store, result: PartResult) -> None:
         )
         left -= len(unused)
         found.append(unused)
-    _refuse_many(work, store, found)
+    _refuse_many(work, store, found, result)
     if sum(unused.count for unused in found) > store.settings.max_items:
         result.finished = False
         result.notes.append(
@@ -102,6 +103,7 @@ def _tidy(work: Work, server: Server, store: Store, result: PartResult) -> None:
     with work.progress(f"Removing unused files of {store.name}", total=total, unit="files") as bar:
         if total:
             Pruner(work, store, before, result).prune(found, bar)
+    store.backend.finish()
 
 
 def _has_rows(server: Server, store: Store) -> bool:
@@ -110,39 +112,37 @@ def _has_rows(server: Server, store: Store) -> bool:
     )  # fmt: skip
 
 
-def _refuse_many(work: Work, store: Store, found: Sequence[Unused]) -> None:
+def _refuse_many(work: Work, store: Store, found: Sequence[Unused], result: PartResult) -> None:
     """Much that nobody uses may mean that somebody's use is not seen. Raises MapadminError."""
     tracked = sum(unused.tracked for unused in found)
     number = sum(unused.count for unused in found)
     if work.force or number <= store.settings.max_share * tracked:
         return
-    raise MapadminError(
+    refusal = MapadminError(
         f"{number:,} of its {count(tracked, 'file')} are unused: more than the share of "
         f"{store.settings.max_share:g} that is removed at a time (max_share).",
-        remedy="Look at them with --dry-run --force; if that is as it should be, run it with"
-        " --force.",
+        remedy="Look at them with --dry-run; if that is as it should be, run it with --force.",
     )
+    if not work.dry_run:
+        raise refusal
+    result.notes.append(f"{store.name}: without --force, nothing is removed: {refusal.message}")
 
 
 def _plan(server: Server, store: Store, unused: Unused, before: str, result: PartResult) -> None:
-    """List the first LISTED files by name and the others as one."""
-    listed = rest = size = 0
-    for hashes in unused.batches(AT_ONCE):
+    """List the first LISTED files by name and the others as one, which are not looked at again."""
+    for hashes in itertools.islice(unused.batches(LISTED), 1):
         rows, _ = still_unused(server, store, unused.table, hashes, before, result)
         for key, row in rows.items():
-            if listed < LISTED:
-                listed += 1
-                result.plan(Item(
-                    action="remove", target=f"{store.name}: {key}", bytes=row.size,
-                    detail=f"{unused.table.schema}, since {row.timestamp[:10]}",
-                    destroys=True,
-                ))  # fmt: skip
-            else:
-                rest += 1
-                size += row.size
-    if rest:
+            result.plan(Item(
+                action="remove", target=f"{store.name}: {key}", bytes=row.size,
+                detail=f"{unused.table.schema}, since {row.timestamp[:10]}",
+                destroys=True,
+            ))  # fmt: skip
+    if (left := len(unused) - LISTED) > 0:
         result.plan(Item(
-            action="remove", target=f"{store.name}: …", count=rest, bytes=size,
-            detail=f"{unused.table.schema}, {count(rest, 'more file')}",
+            action="remove", target=f"{store.name}: …", count=left,
+            bytes=unused.bytes_after(LISTED),
+            detail=f"{unused.table.schema}, {count(left, 'more file')}, but for those that another "
+            "schema uses, too",
             destroys=True,
         ))  # fmt: skip

@@ -70,8 +70,6 @@ class Pruner:
                 self._watch.look()  # the next run looks again, and at everything
             raise
         self._watch.settle()
-        if self._number:
-            self._store.backend.finish(self.run)
 
     # --- a batch --------------------------------------------------------------------------------
 

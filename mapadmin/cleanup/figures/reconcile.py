@@ -174,7 +174,6 @@ class _Collector:
         self._result = result
         self._run = new_run(time.time())
         self._watch = Watch(server, store, self._run, result)
-        self._moved = False
 
     def collect(self, stray: list[Found]) -> None:
         left = self._store.settings.max_items - self._result.items
@@ -193,7 +192,6 @@ class _Collector:
             troubles = backend.prepare(self._run, {f.key: f.size for f in stray}, cutoff)
             keys = [found.key for found in stray if found.key not in troubles]
             troubles |= backend.take(self._run, keys, cutoff)
-        self._moved = True
         taken = [found for found in stray if found.key not in troubles]
         self._watch.taken([found.key for found in taken])
         self._result.items += len(taken)
@@ -204,5 +202,4 @@ class _Collector:
 
     def finish(self) -> None:
         self._watch.settle()
-        if self._moved:
-            self._store.backend.finish(self._run)
+        self._store.backend.finish()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mapadmin.cleanup.figures.store import Store, Tracker, select
 from mapadmin.pipeline.inventory import OwnTable
-from mapadmin.pipeline.stores import is_unused
+from mapadmin.pipeline.stores import is_unused, is_unused_between
 from mapadmin.pipeline.stores_layout import Tracked
 
 if TYPE_CHECKING:
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
 
 PAGE = 10_000  # rows that one statement looks at
 HASH = 16  # bytes
+_GREATEST = b"\xff" * HASH
 
 
 class Unused:
     """The files of one tracking table that nobody uses, as the hashes of their rows.
 
-    At the most `keep` of them are kept, packed: a million take 16 MB. The rest is only counted.
+    At the most `keep` of them are kept, packed: a million take 24 MB. The rest is only counted.
     """
 
     def __init__(self, table: OwnTable, keep: int) -> None:
@@ -31,15 +33,21 @@ class Unused:
         self.bytes = 0
         self._keep = keep
         self._hashes = bytearray()
+        self._sizes = array("Q")
 
     def add(self, digest: bytes, size: int) -> None:
         self.count += 1
         self.bytes += size
         if len(self) < self._keep:
             self._hashes += digest
+            self._sizes.append(size)
 
     def __len__(self) -> int:
         return len(self._hashes) // HASH
+
+    def bytes_after(self, number: int) -> int:
+        """What the kept files behind the first `number` take together."""
+        return sum(self._sizes[number:])
 
     def batches(self, number: int) -> Iterator[list[bytes]]:
         """The kept hashes, `number` at a time."""
@@ -80,25 +88,24 @@ def find_unused(
     """
     found = Unused(table, keep)
     ((found.tracked,),) = server.query(f"SELECT COUNT(*) FROM {table.sql}", [])
-    condition = is_unused(store.references(table), "t")
+    references = store.references(table)
+    condition = is_unused_between(references, "t")
     last = b""
-    while not stop():
+    while last != _GREATEST and not stop():
         # Where the page ends, from the index alone; then only what is unused comes over the wire.
         end = server.query(
             f"SELECT `hash` FROM {table.sql} WHERE `hash` > %s ORDER BY `hash` "
             f"LIMIT 1 OFFSET {PAGE - 1}",
             [last],
         )
-        limits, upto = ([last, end[0][0]], "AND t.`hash` <= %s") if end else ([last], "")
+        limits = [last, end[0][0] if end else _GREATEST]
         for digest, size in server.query(
-            f"SELECT t.`hash`, t.`size` FROM {table.sql} t WHERE t.`hash` > %s {upto} "
+            f"SELECT t.`hash`, t.`size` FROM {table.sql} t WHERE t.`hash` > %s AND t.`hash` <= %s "
             f"AND t.`timestamp` < %s AND {condition}",
-            [*limits, before],
+            [*limits, before, *limits * len(references)],
         ):
             found.add(digest, size)
-        if not end:
-            break
-        last = end[0][0]
+        last = limits[1]
     return found
 
 
@@ -122,10 +129,7 @@ def still_unused(
         else:
             rows[key] = row
     staying = set()
-    for key, trackers in store.trackers(server, rows, dirty=True).items():
-        others = [other for other in trackers if str(other.table) != str(table)]
-        if not others:
-            continue
+    for key, others in store.trackers(server, rows, dirty=True, but=table).items():
         if all(_is_free(server, store, other, before) for other in others):
             staying.add(key)
         else:

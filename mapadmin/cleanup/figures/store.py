@@ -82,16 +82,24 @@ class Store:
         return key_of(row, table.schema, self.settings.subfolding)
 
     def trackers(
-        self, server: Server, keys: Iterable[str], *, dirty: bool = False
+        self,
+        server: Server,
+        keys: Iterable[str],
+        *,
+        dirty: bool = False,
+        but: OwnTable | None = None,
     ) -> dict[str, list[Tracker]]:
         """The rows, of whichever schema and store, that track these files; none: not in the answer.
 
-        With `dirty`, rows count that somebody has inserted and not committed yet.
+        With `dirty`, rows count that somebody has inserted and not committed yet. The table `but`
+        is not asked.
         """
         found: dict[str, list[Tracker]] = {}
         keys = list(keys)
         wanted: dict[str, list[_Wanted]] = {}  # by store
         for table in self._everywhere:
+            if but is not None and str(table) == str(but):
+                continue
             if table.store not in wanted:
                 wanted[table.store] = list(self._wanted(table, keys))
             by_hash = {

@@ -10,7 +10,8 @@ COMMANDS: Commands = {
     "add-user": (f"{_HERE}.accounts", "Add a person or a service."),
     "remove-user": (f"{_HERE}.offboard", "Remove a person or a service; keep, archive or drop."),
     "set-role": (f"{_HERE}.accounts", "Give a person or service another role."),
-    "set-password": (f"{_HERE}.accounts", "Set a new password."),
+    "set-expiry": (f"{_HERE}.accounts", "Set the last day of a person's account."),
+    "set-password": (f"{_HERE}.passwords", "Set a new password."),
     "lock": (f"{_HERE}.accounts", "Keep a person or service from logging in."),
     "unlock": (f"{_HERE}.accounts", "Let a locked person or service log in again."),
     "users": (f"{_HERE}.look", "All accounts."),
@@ -24,6 +25,7 @@ COMMANDS: Commands = {
     "dump": (f"{_HERE}.dump", "Accounts and grants as SQL."),
     "processes": (f"{_HERE}.sessions", "Who is doing what on the server."),
     "kill": (f"{_HERE}.sessions", "End sessions, or what they run."),
+    "params": ("mapadmin.rds.params", "The server parameters that DataJoint needs."),
     "check": (f"{_HERE}.check", "Is the server fit to be administered from here."),
 }
 

@@ -10,7 +10,7 @@ from mapadmin.core.text import human_bytes, human_seconds
 from mapadmin.db.grants import Privileges
 from mapadmin.db.overview import GrantRow, RoleRow, SchemaRow, UserRow
 from mapadmin.db.processes import Session
-from mapadmin.db.reach import Reach
+from mapadmin.db.rights.reach import Reach
 from mapadmin.db.statements import describe
 
 _FEW = 5  # names that stand for many on a terminal

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from pathlib import Path
+from datetime import date, datetime
 from typing import Annotated
 
 import msgspec
@@ -11,33 +10,33 @@ import typer
 
 from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import UsageError
-from mapadmin.core.plan import Outcome, Plan
-from mapadmin.core.secret import Secret, generate_password
+from mapadmin.core.plan import Plan
 from mapadmin.db import statements
 from mapadmin.db.commands._app import app
-from mapadmin.db.database import Database, EditPeople, changing
+from mapadmin.db.commands._options import (
+    DjConfig,
+    DjVersion,
+    PasswordFile,
+    PasswordStdin,
+    Prompt,
+)
+from mapadmin.db.database import changing
 from mapadmin.db.diff import Changes
-from mapadmin.db.grants import Account, Flavour
 from mapadmin.db.names import check_host, check_new_name
 from mapadmin.db.passwords import DataJoint, Handover, read_password
-from mapadmin.db.policy import Wanted, is_expired
-from mapadmin.db.site_entries import entry_values
-from mapadmin.db.state import Stage
+from mapadmin.db.persons import (
+    change_plan,
+    create_or_change,
+    edit_entry,
+    find_person,
+    known_person,
+    managed_accounts,
+    require_finished,
+)
+from mapadmin.db.policy import is_expired
 from mapadmin.db.statements import SqlStep
 from mapadmin.options import DryRun, Json
 from mapadmin.site import Person, require_role
-
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from stdin's first line.")
-]
-Prompt = Annotated[bool, typer.Option("--prompt", help="Ask for the password on the terminal.")]
-PasswordFile = Annotated[
-    Path | None, typer.Option(help="Write the password to a new file (0600), not the terminal.")
-]
-DjConfig = Annotated[
-    Path | None, typer.Option(help="Write a DataJoint configuration with the password (0600).")
-]
-DjVersion = Annotated[DataJoint, typer.Option(help="DataJoint's generation, for --dj-config.")]
 
 
 @app.command("add-user")
@@ -82,7 +81,7 @@ def add_user(
         role=role, email=email, expires=expires.date() if expires else None, hosts=[host]
     )
     with changing(admin, mode) as database:
-        known = _known_person(database, name, asked, service=service)
+        known = known_person(database, name, asked, service=service)
         if known is None:
             check_new_name(
                 name, admin.site, database.tables, database.own, service=service,
@@ -94,80 +93,11 @@ def add_user(
         )
         password = read_password(from_stdin=password_stdin, prompt=prompt)
         changes = Changes()
-        edit = _edit_entry(database, name, person, service=service, changes=changes)
-        _create_or_change(database, wanted, changes, password)
+        edit = edit_entry(database, name, person, service=service, changes=changes)
+        create_or_change(database, wanted, changes, password)
         database.perform(
             changes.plan(*edit), mode, after=database.hand_over(handover, [wanted], changes)
         )
-
-
-def _known_person(database: Database, name: str, asked: Person, *, service: bool) -> Person | None:
-    """The entry of people.toml with what was asked for added; None when there is none.
-
-    Raises UsageError where the two contradict each other.
-    """
-    site = database.site
-    entry = site.everyone().get(name)
-    if entry is None:
-        return None
-    if service != (name in site.people.services):
-        raise UsageError(f"{name} is a {'person' if service else 'service'} in {site.people_path}.")
-    if entry.role != asked.role:
-        raise UsageError(
-            f"{name} has the role {entry.role or 'none'!r} in {site.people_path}.",
-            remedy=f"Change it with: mapadmin db set-role {name} {asked.role}",
-        )
-    hosts = entry.hosts if asked.hosts[0] in entry.hosts else [*entry.hosts, *asked.hosts]
-    return msgspec.structs.replace(
-        entry, hosts=hosts, email=asked.email or entry.email, expires=asked.expires or entry.expires
-    )
-
-
-def _edit_entry(
-    database: Database, name: str, person: Person, *, service: bool, changes: Changes
-) -> list[EditPeople]:
-    """The edit of people.toml that an account needs; a note where there is no such file."""
-    site = database.site
-    if not site.has_people_file:
-        changes.notes.append(
-            f"there is no {site.people_path}, so {name} is remembered on the server only "
-            "(`mapadmin db import` writes the file)"
-        )
-        return []
-    entry = site.everyone().get(name)
-    before = entry_values(entry) if entry is not None else None
-    values = entry_values(person)
-    if before == values:
-        return []
-    values = {**dict.fromkeys(before or ()), **values}  # a key that is back at its default goes
-    section = "services" if service else "people"
-    return [
-        EditPeople(
-            action="write people.toml", target=name, detail=f"[{section}.{name}]",
-            section=section, name=name, values=values,
-        )
-    ]  # fmt: skip
-
-
-def _create_or_change(
-    database: Database, wanted: Wanted, changes: Changes, password: Secret | None
-) -> None:
-    known = database.managed.get(wanted.account)
-    exists = wanted.account in database.tables.accounts
-    if exists and known is None:
-        raise UsageError(
-            f"The account {wanted.account} exists already, and mapadmin does not manage it.",
-            remedy=f"`mapadmin db import {wanted.account.user}` takes it over as it is.",
-        )
-    if exists and known is not None and known.stage is Stage.MANAGED:
-        if password is not None:
-            raise UsageError(
-                f"The account {wanted.account} exists already.",
-                remedy=f"Change its password with: mapadmin db set-password {wanted.account.user}",
-            )
-        database.differ.change(wanted, known, changes)
-    else:
-        database.differ.create(wanted, changes, password)
 
 
 @app.command("set-role")
@@ -188,78 +118,51 @@ def set_role(
     with changing(admin, mode) as database:
         person, service = find_person(database, name)
         changed = msgspec.structs.replace(person, role=role)
-        changes = Changes()
-        edit = _edit_entry(database, name, changed, service=service, changes=changes)
-        for wanted in database.policy.wanted(name, changed, service=service):
-            known = database.managed.get(wanted.account)
-            if known is not None and wanted.account in database.tables.accounts:
-                database.differ.change(wanted, known, changes)
-        database.perform(Plan(tuple(edit)) + changes.plan(), mode)
+        database.perform(change_plan(database, name, changed, service=service), mode)
 
 
-@app.command("set-password")
-def set_password(
+@app.command("set-expiry")
+def set_expiry(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="User name.")],
-    host: Annotated[str | None, typer.Option(help="Only the account at this host.")] = None,
-    keep_old: Annotated[
-        bool, typer.Option("--keep-old", help="The old password works, too, until --discard-old.")
-    ] = False,
-    discard_old: Annotated[
-        bool, typer.Option("--discard-old", help="End the old password that --keep-old left.")
-    ] = False,
-    password_stdin: PasswordStdin = False,
-    prompt: Prompt = False,
-    password_file: PasswordFile = None,
-    dj_config: DjConfig = None,
-    dj_version: DjVersion = DataJoint.V0,
+    name: Annotated[str, typer.Argument(help="User name of a person.")],
+    last_day: Annotated[
+        str, typer.Argument(metavar="date", help="Last day (YYYY-MM-DD), or `never`.")
+    ],
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Set a new password, the same for all hosts of a person; a generated one is shown once."""
+    """Let a person's account end later, earlier, or never.
+
+    An account whose last day is over is locked, and one that is extended is unlocked, unless
+    `lock` locked it, too. Open sessions go on: see `processes` and `kill`.
+    """
     admin = ctx.ensure_object(Admin)
     mode = Mode(dry_run=dry_run, as_json=as_json)
-    handover = Handover(password_file, dj_config, dj_version, given=password_stdin or prompt)
-    if keep_old and discard_old:
-        raise UsageError("Choose one of --keep-old and --discard-old.")
-    if not discard_old:
-        handover.check(as_json=as_json)
+    expires = _parse_last_day(last_day)
     with changing(admin, mode) as database:
-        if (keep_old or discard_old) and database.server.flavour is Flavour.MARIADB:
+        person, service = find_person(database, name)
+        if service:
             raise UsageError(
-                "MariaDB has no dual passwords: --keep-old needs MySQL 8.0.14 or newer."
+                f"{name} is a service, and set-expiry is for people.",
+                remedy="Edit its `expires` in people.toml, then run: mapadmin db apply",
             )
-        accounts = managed_accounts(database, name, host)
-        if discard_old:
-            database.perform(Plan(tuple(map(_discard_step, accounts))), mode)
-            return
-        password = read_password(from_stdin=password_stdin, prompt=prompt) or generate_password()
-        steps = tuple(_password_step(database, one, password, keep_old) for one in accounts)
-
-        def deliver(outcome: Outcome) -> None:
-            if outcome.ok and outcome.changed:
-                handover.deliver({accounts[0]: password}, admin.site.database)
-
-        database.perform(Plan(steps), mode, after=deliver)
+        changed = msgspec.structs.replace(person, expires=expires)
+        plan = change_plan(database, name, changed, service=service)
+        if person.locked and not is_expired(changed, database.today):
+            note = f"{name} stays locked (`mapadmin db unlock {name}` ends that)"
+            plan += Plan(notes=(note,))
+        database.perform(plan, mode)
 
 
-def _password_step(
-    database: Database, account: Account, password: Secret, keep_old: bool
-) -> SqlStep:
-    flavour = database.server.flavour
-    plugin = database.tables.accounts[account].plugin
-    sql = statements.set_password(
-        account, flavour, password, plugin=plugin, unlock=False, keep_old=keep_old
-    )
-    detail = "the old one works until --discard-old" if keep_old else ""
-    return SqlStep(action="change password", target=str(account), detail=detail, statements=(sql,))
-
-
-def _discard_step(account: Account) -> SqlStep:
-    return SqlStep(
-        action="discard old password", target=str(account),
-        statements=(statements.discard_old_password(account),),
-    )  # fmt: skip
+def _parse_last_day(text: str) -> date | None:
+    if text == "never":
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is not a day.", remedy="Write it as 2027-06-30, or `never`."
+        ) from None
 
 
 @app.command("lock")
@@ -292,17 +195,14 @@ def _set_locked(ctx: typer.Context, name: str, mode: Mode, *, locked: bool) -> N
         if not locked and is_expired(person, database.today):
             raise UsageError(
                 f"{name} expired on {person.expires}.",
-                remedy="Extend it first: mapadmin db add-user … --expires DATE.",
+                remedy=f"Extend it: mapadmin db set-expiry {name} DATE",
             )
         for account in accounts:
-            if not locked and database.managed[account].stage is Stage.CREATING:
-                raise UsageError(
-                    f"{account} was never finished: nobody has its password.",
-                    remedy=f"Run: mapadmin db add-user {name} --role {person.role}",
-                )
+            if not locked:
+                require_finished(database, database.managed[account])
         changes = Changes()
         changed = msgspec.structs.replace(person, locked=locked)
-        edit = _edit_entry(database, name, changed, service=service, changes=changes)
+        edit = edit_entry(database, name, changed, service=service, changes=changes)
         for account in accounts:
             if database.tables.accounts[account].locked != locked:
                 changes.attributes.append(
@@ -312,41 +212,3 @@ def _set_locked(ctx: typer.Context, name: str, mode: Mode, *, locked: bool) -> N
                     )
                 )  # fmt: skip
         database.perform(changes.plan(*edit), mode)
-
-
-def find_person(database: Database, name: str) -> tuple[Person, bool]:
-    """The entry of people.toml, else what the server remembers; and whether it is a service.
-
-    Raises UsageError when neither knows the name.
-    """
-    site = database.site
-    person = site.everyone().get(name)
-    if person is not None:
-        return person, name in site.people.services
-    known = [one for one in database.managed.values() if one.account.user == name]
-    if not known:
-        raise UsageError(
-            f"mapadmin does not manage anybody called {name!r}.",
-            remedy="`mapadmin db users` lists the accounts, `mapadmin db import` takes one over.",
-        )
-    hosts = [one.account.host for one in known]
-    first = known[0]
-    return Person(role=first.role, expires=first.expires, hosts=hosts), first.service
-
-
-def managed_accounts(database: Database, name: str, host: str | None) -> list[Account]:
-    """The existing accounts of a name that mapadmin manages. Raises UsageError without any."""
-    accounts = [
-        account
-        for account in sorted(database.managed)
-        if account.user == name
-        and account in database.tables.accounts
-        and host in (None, account.host)
-    ]
-    if not accounts:
-        at = f" at {host!r}" if host else ""
-        raise UsageError(
-            f"mapadmin manages no account of {name!r}{at}.",
-            remedy="`mapadmin db users` lists the accounts, `mapadmin db import` takes one over.",
-        )
-    return accounts

@@ -12,8 +12,8 @@ from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import SettingsError
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, changing
-from mapadmin.db.definers import definers
 from mapadmin.db.names import NameRules, check_host
+from mapadmin.db.offboarding.definers import definers
 from mapadmin.db.passwords import Handover
 from mapadmin.db.policy import Wanted
 from mapadmin.db.reconcile import Reconciliation, prune_plan, reconcile

@@ -8,11 +8,16 @@ import typer
 
 from mapadmin.admin import Admin, Mode
 from mapadmin.core.plan import Plan
-from mapadmin.db.adopting import look, prove
+from mapadmin.db.adoption.adopting import look, prove
+from mapadmin.db.adoption.site_entries import (
+    WRITE_ENTRIES,
+    entry_steps,
+    people_entries,
+    role_entries,
+)
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, changing
 from mapadmin.db.policy import Wanted
-from mapadmin.db.site_entries import WRITE_ENTRIES, entry_steps, people_entries, role_entries
 from mapadmin.db.state import Managed, Stage
 from mapadmin.db.statements import SqlStep
 from mapadmin.options import DryRun, Json

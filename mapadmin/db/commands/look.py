@@ -20,7 +20,7 @@ from mapadmin.db.grants import Account
 from mapadmin.db.names import is_system
 from mapadmin.db.overview import Overview, UserRow, grant_rows, role_rows
 from mapadmin.db.processes import Session
-from mapadmin.db.reach import Reach, Reacher
+from mapadmin.db.rights.reach import Reach, Reacher
 from mapadmin.options import Json
 
 

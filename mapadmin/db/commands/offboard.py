@@ -12,16 +12,16 @@ import typer
 from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import MapadminError, UsageError
 from mapadmin.core.plan import Kind, Plan, Step
-from mapadmin.db.archive import Archive
+from mapadmin.db.archives.archive import Archive
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, changing
-from mapadmin.db.definers import defined_by
-from mapadmin.db.dependencies import foreign_keys, views_reading
 from mapadmin.db.grants import glob_to_pattern
-from mapadmin.db.guards import check_definers, check_foreign_keys
-from mapadmin.db.leaver import Fate, Leaver, find_leaver, own_schemas
 from mapadmin.db.names import own_pattern
-from mapadmin.db.offboard import EndSessions, removal_plan, schema_notes
+from mapadmin.db.offboarding.definers import defined_by
+from mapadmin.db.offboarding.dependencies import foreign_keys, views_reading
+from mapadmin.db.offboarding.guards import check_definers, check_foreign_keys
+from mapadmin.db.offboarding.leaver import Fate, Leaver, find_leaver, own_schemas
+from mapadmin.db.offboarding.offboard import EndSessions, removal_plan, schema_notes
 from mapadmin.db.processes import execute_kills, kill_steps, sessions_of
 from mapadmin.db.server import Server
 from mapadmin.options import DryRun, Json, Yes

@@ -10,7 +10,6 @@ from functools import cached_property
 
 import msgspec
 
-from mapadmin.db.effective import PUBLIC
 from mapadmin.db.grants import (
     GLOBAL,
     Account,
@@ -21,9 +20,10 @@ from mapadmin.db.grants import (
     Privileges,
     Scope,
 )
-from mapadmin.db.matching import literal_prefix, matches
 from mapadmin.db.names import is_system, own_pattern
 from mapadmin.db.policy import Wanted
+from mapadmin.db.rights.effective import PUBLIC
+from mapadmin.db.rights.matching import literal_prefix, matches
 from mapadmin.db.state import Managed
 from mapadmin.db.statements import describe_grants
 from mapadmin.site import DatabaseSettings

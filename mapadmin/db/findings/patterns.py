@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from mapadmin.db.effective import PUBLIC
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
 from mapadmin.db.grants import Account, Level, Scope
 from mapadmin.db.names import own_pattern
+from mapadmin.db.rights.effective import PUBLIC
 
 _ESCAPED_OR_BARE = re.compile(r"\\.|_", re.DOTALL)
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mapadmin.db.effective import PUBLIC, Resolver, Session
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
 from mapadmin.db.findings.power import READING, granted
 from mapadmin.db.grants import GLOBAL, Account, Flavour, Grants, Level, Privileges
 from mapadmin.db.names import own_pattern
 from mapadmin.db.policy import Wanted
+from mapadmin.db.rights.effective import PUBLIC, Resolver, Session
 
 _NOTHING: Privileges = frozenset()
 

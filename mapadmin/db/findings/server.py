@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mapadmin.db.effective import PUBLIC
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
 from mapadmin.db.findings.power import READING
 from mapadmin.db.grants import GLOBAL, Flavour, Grants
+from mapadmin.db.rights.effective import PUBLIC
 
 PARTIAL_REVOKES = Rule(
     "partial-revokes",

@@ -10,7 +10,7 @@ import typer
 from mapadmin.admin import Admin
 from mapadmin.core.report import Report
 from mapadmin.core.tables import Column
-from mapadmin.core.text import count
+from mapadmin.core.text import count, one_line
 from mapadmin.db.database import open_database
 from mapadmin.options import Json
 from mapadmin.pipeline.errors import ErrorGroup, failed_tables, group_errors, key_text
@@ -52,15 +52,18 @@ def errors(
 
 
 def _show(report: Report, groups: Sequence[ErrorGroup]) -> None:
+    def line(text: str) -> None:
+        report.text(one_line(text))  # what a job's code says is anybody's
+
     for group in groups:
         for example in group.examples:
-            report.text("")
-            report.text(f"{example.table}: {key_text(example.key)}")
+            line("")
+            line(f"{example.table}: {key_text(example.key)}")
             where = f"{example.user}, {example.host}, process {example.pid}"
-            report.text(f"  {example.time:%Y-%m-%d %H:%M:%S} UTC, {where}")
-            report.text(f"  {example.message}")
-            for line in example.stack.rstrip().splitlines():
-                report.text(f"  | {line}")
+            line(f"  {example.time:%Y-%m-%d %H:%M:%S} UTC, {where}")
+            line(f"  {example.message}")
+            for each in example.stack.rstrip().splitlines():
+                line(f"  | {each}")
     report.say(f"{count(sum(group.count for group in groups), 'failed job')}.")
 
 

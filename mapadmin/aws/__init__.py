@@ -1,0 +1,1 @@
+"""AWS: the site's RDS instance, EC2 server and buckets."""

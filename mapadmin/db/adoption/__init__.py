@@ -1,0 +1,1 @@
+"""Taking over what is on a server already, as it is."""

@@ -1,0 +1,5 @@
+"""`mapadmin globus …`; see `_app.COMMANDS`."""
+
+from mapadmin.globus.commands._app import app
+
+__all__ = ["app"]

@@ -1,0 +1,257 @@
+"""The archive check: reads the database and what is known, lists each tree once, judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from mapadmin.core.errors import MapadminError, SettingsError, UsageError
+from mapadmin.core.files import write_out_atomic
+from mapadmin.core.progress import Progress
+from mapadmin.core.text import one_line
+from mapadmin.globus.archive import Archive, Location, Problem, Wrong
+from mapadmin.globus.attention import TROUBLE, TaskRow
+from mapadmin.globus.batch import Item, batch_line
+from mapadmin.globus.catalog import Catalog
+from mapadmin.globus.known import (
+    Entries,
+    Known,
+    baseline_line,
+    compare,
+    compare_checksums,
+    read_known,
+)  # fmt: skip
+from mapadmin.globus.model import Entry, Place, is_uuid, normal
+from mapadmin.globus.refusals import OfflineError
+from mapadmin.globus.session import Globus
+from mapadmin.globus.walk import Listing, walk
+
+_RESUBMIT = frozenset({Wrong.MISSING, Wrong.EMPTY, Wrong.SIZE})
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What else to compare with, and what to write."""
+
+    location: str = ""
+    manifest: Path | None = None
+    baseline: Path | None = None
+    save_baseline: Path | None = None
+    local: Path | None = None
+    resubmit: Path | None = None
+
+
+class Examination:
+    """One run of `check`; `archive` has what came of it."""
+
+    def __init__(self, globus: Globus, catalog: Catalog, wishes: Wishes) -> None:
+        self.globus = globus
+        self.catalog = catalog
+        self.wishes = wishes
+        self.complete = True
+        self.resubmitted = 0
+        self.compared_checksums = 0
+        self.records: list[Known] = []
+        catalog.check()
+        self.archive = Archive(self._locations(), globus.settings.archive.ignore)
+
+    def run(self, rows: Sequence[TaskRow], days: int, progress: Progress) -> None:
+        """All of it. Raises MapadminError when nothing can be said at all."""
+        self._read_database()
+        self._judge_tasks(rows, days)
+        sources = self._sources()
+        entries = Entries(known.key for source in sources for known in source)
+        with self._baseline() as baseline:
+            for root in self.archive.roots():
+                self._list(root, entries, baseline, progress)
+        self.archive.judge()
+        for source in sources:
+            compare(self.archive, source, entries)
+        self.compared_checksums = compare_checksums(self.archive, [*sources, self.records])
+        if self.wishes.resubmit is not None:
+            self._resubmit(self.wishes.resubmit)
+
+    # --- what is expected -----------------------------------------------------------------------
+
+    def _locations(self) -> list[Location]:
+        moved = self.globus.settings.archive.moved
+        found = []
+        for alias, endpoint, path in self.catalog.locations():
+            if self.wishes.location not in ("", alias):
+                continue
+            if alias in moved:
+                place = self.globus.place(moved[alias])
+            elif is_uuid(endpoint):
+                name = self.globus.nickname(endpoint)
+                place = Place(name, endpoint.lower(), normal(path))
+            else:
+                raise SettingsError(
+                    f"The location {alias!r} is on {endpoint!r}, which is no collection's UUID.",
+                    remedy="Say where it is now, in [globus.archive] moved.",
+                )
+            found.append(Location(alias, place))
+        if not found:
+            raise UsageError(
+                f"The database has no storage location {self.wishes.location!r}."
+                if self.wishes.location else "The database has no storage locations."
+            )  # fmt: skip
+        return found
+
+    def _read_database(self) -> None:
+        one = self.wishes.location
+        for alias, name in self.catalog.data_sets():
+            if one in ("", alias):
+                self.archive.expect(alias, name, None)
+        for alias, name, subpath in self.catalog.files():
+            if one in ("", alias):
+                self.archive.expect(alias, name, subpath)
+        for session, alias, name in self.catalog.claims():
+            if one in ("", alias):
+                self.archive.claim(alias, name, session)
+        self.archive.no_archive(self.catalog.sessions_without_archive())
+
+    def _judge_tasks(self, rows: Sequence[TaskRow], days: int) -> None:
+        since = (datetime.now(UTC) - timedelta(days=days)).isoformat(sep=" ")
+        for row in rows:
+            if row.how in TROUBLE and (row.completed is None or row.completed >= since):
+                where = f"task {row.id}"
+                what = f"{row.how.value}: {row.label or row.type}, to {row.destination}"
+                why = f" ({row.why})" if row.why else ""
+                self.archive.add(Problem(Wrong.TRANSFER, where, what + why, files=row.files))
+
+    def _sources(self) -> list[list[Known]]:
+        """What is known of files, from each source that was named."""
+        places = [location.place for location in self.archive.locations.values()]
+        ids = {place.collection for place in places}
+        collection = ids.pop() if len(ids) == 1 else ""
+        folder = places[0].path if len(places) == 1 else ""
+        named = ((self.wishes.manifest, "manifest"), (self.wishes.baseline, "baseline"))
+        found = [
+            read_known(path, source, collection=collection, folder=folder)
+            for path, source in named
+            if path is not None
+        ]
+        if self.wishes.local is not None:
+            found.append(list(self._local_files()))
+        return found
+
+    def _local_files(self) -> Iterator[Known]:
+        for (collection, path), wanted in self.archive.wanted.items():
+            size = self._local_size(wanted.data_set.alias, wanted.subpath)
+            if size is not None:
+                yield Known("local tree", collection, path, size)
+
+    def _local_size(self, alias: str, subpath: str) -> int | None:
+        path = self._local_root(alias) / subpath
+        return path.stat().st_size if path.is_file() else None
+
+    def _local_root(self, alias: str) -> Path:
+        """DIR/<alias> if there is such a folder, else DIR."""
+        assert self.wishes.local is not None  # noqa: S101  what the callers asked first
+        own = self.wishes.local / alias
+        return own if own.is_dir() else self.wishes.local
+
+    # --- listing --------------------------------------------------------------------------------
+
+    def _list(
+        self, root: Place, entries: Entries, baseline: Callable[[str, Entry], None],
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        service, archive = self.globus.service, self.archive
+        try:
+            for listing in walk(
+                lambda path: service.ls(root.collection, path), root.path,
+                at_once=self.globus.settings.in_flight, fatal=(OfflineError, SettingsError),
+                descend=lambda entry: archive.leads_on(root.collection, entry),
+            ):  # fmt: skip
+                self._take(root.collection, listing, entries, baseline)
+                progress.advance(len(listing.entries), note=one_line(listing.path))
+        except (OfflineError, SettingsError):
+            raise
+        except MapadminError as error:
+            self.complete = False
+            archive.give_up(root, error.message)
+
+    def _take(
+        self, collection: str, listing: Listing, entries: Entries,
+        baseline: Callable[[str, Entry], None],
+    ) -> None:  # fmt: skip
+        self.complete &= listing.error is None
+        self.archive.take(collection, listing)
+        entries.take(collection, listing.entries)
+        for entry in listing.entries:
+            if not entry.is_folder:
+                baseline(collection, entry)
+
+    @contextmanager
+    def _baseline(self) -> Iterator[Callable[[str, Entry], None]]:
+        """Writes a line for each file; the old baseline stays when the listing is not complete."""
+        path = self.wishes.save_baseline
+        if path is None:
+            yield lambda collection, entry: None
+            return
+        checksums = {known.key: known for known in self.records}
+
+        def write_to(file: IO[str]) -> Callable[[str, Entry], None]:
+            def write(collection: str, entry: Entry) -> None:
+                file.write(
+                    baseline_line(collection, entry, checksums.get((collection, entry.path)))
+                )
+
+            return write
+
+        with write_out_atomic(path, mode=0o644, keep=lambda: self.complete) as file:
+            yield write_to(file)
+
+    # --- mending --------------------------------------------------------------------------------
+
+    def _resubmit(self, path: Path) -> None:
+        """The batch of what is missing, empty or of another size, and lies in the local tree."""
+        broken = {p.where for p in self.archive.problems if p.kind in _RESUBMIT}
+        lines: list[str] = []
+        collections = set()
+        for (collection, full), wanted in self.archive.wanted.items():
+            alias = wanted.data_set.alias
+            if self.archive.called(collection, full) not in broken:
+                continue
+            if not self._local_size(alias, wanted.subpath):  # not there, or empty itself
+                continue
+            root = self._local_root(alias)
+            assert self.wishes.local is not None  # noqa: S101
+            source = (root / wanted.subpath).relative_to(self.wishes.local).as_posix()
+            lines.append(batch_line(Item(source, full)) + "\n")
+            collections.add(collection)
+        if len(collections) > 1:
+            raise UsageError(
+                "What is missing is of several collections, and a batch is for one.",
+                remedy="Name one location with --location.",
+            )
+        with write_out_atomic(path) as file:
+            file.writelines(sorted(lines))
+        self.resubmitted = len(lines)
+
+
+def records_of(globus: Globus, rows: Sequence[TaskRow], places: Sequence[Place]) -> list[Known]:
+    """Sizes and checksums that Globus itself remembers (30 days) of files it brought there."""
+    ids = {place.collection for place in places}
+    found = []
+    for row in rows:
+        if row.type != "transfer" or not row.files_done:
+            continue
+        target = str(globus.service.task(row.id).get("destination_endpoint_id"))
+        if target not in ids:
+            continue
+        for record in globus.service.succeeded(row.id):
+            size = record.get("size")
+            found.append(
+                Known(
+                    "transfer", target, normal(str(record["destination_path"])),
+                    int(size) if size is not None else None, None,
+                    str(record.get("checksum") or ""), str(record.get("checksum_algorithm") or ""),
+                )
+            )  # fmt: skip
+    return found

@@ -1,0 +1,1 @@
+"""Tests of `mapadmin aws` and `mapadmin db params`."""

