@@ -47,6 +47,7 @@ def here(
 ) -> Iterator[RdsLab]:
     """Each of the two servers in turn, as the RDS instance."""
     folder = tmp_path_factory.mktemp(f"rds-{server.flavour}")
+    server.wipe()  # the schemas are counted
     server.sql(
         "CREATE DATABASE IF NOT EXISTS map_rds", "CREATE TABLE IF NOT EXISTS map_rds.one (a INT)",
         "INSERT INTO map_rds.one VALUES (1)", "CREATE TABLE IF NOT EXISTS map_rds.`two%s` (a INT)",

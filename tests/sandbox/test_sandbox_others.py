@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,10 +82,14 @@ def bystander(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
 def test_down_ends_no_other_process(mariadb_box: Box, tmp_path: Path) -> None:
     pid = mariadb_box.database()["pid"]
     os.kill(pid, signal.SIGKILL)
-    assert_nothing_runs(mariadb_box)
+    while any(found == pid for found, _ in mariadb_box.processes()):
+        time.sleep(0.05)
     state = mariadb_box.folder / "database" / "state.json"
     with bystander(f"--datadir={tmp_path}/mariadb-data", "--port=3306") as other:
         state.write_text(state.read_text().replace(str(pid), str(other.pid)))
+        mariadb_box.down()
+        assert other.poll() is None
+        assert_nothing_runs(mariadb_box)
         assert mariadb_box.down().out == "The sandbox was down already.\n"
         mariadb_box.up()
         mariadb_box.down("--delete")
