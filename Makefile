@@ -22,7 +22,7 @@ demo: venv ## Start the sandbox and take a tour of it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo
 
 test: servers ## Everything, on real MariaDB, real MySQL and a real Docker engine
-	@$(PYTEST) -n 2 --dist loadfile
+	@$(PYTEST) -n 2 --dist loadfile --durations=25
 
 quick: venv ## Only the tests that need no server
 	@$(PYTEST) --ignore-glob='*live*' tests/core tests/test_cli.py

@@ -40,7 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Administer a DataJoint pipeline: who may do what in its database, and why.",
+    help="Administer a DataJoint pipeline. Every change is planned, shown and journalled.",
 )
 
 
