@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from mapadmin.pipeline.threads import worker_name
 from tests.workers.running import Laboratory, account_sees, all_is_well, counted
+
+# Once, with 2.x, a job's own pool did not end while the worker drained, and nobody knows yet why.
+pytestmark = pytest.mark.soak
 
 SESSIONS = [(number, 2.0) for number in range(6)]
 
