@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.zygote import MAPADMIN, run_mapadmin
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
 
     from tests.servers import RunningServer
 
-MAPADMIN = str(Path(sys.executable).parent / "mapadmin")
 
 ROLES = """
 [roles.reader]
@@ -94,15 +94,7 @@ class Lab:
 
     def run(self, *args: str, stdin: str = "", **environment: str) -> Ran:
         """Run `mapadmin ARGS…` to its end."""
-        done = subprocess.run(
-            [MAPADMIN, *args],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env={**self.environment, **environment},
-            timeout=600,
-            check=False,
-        )
+        done = run_mapadmin(*args, env={**self.environment, **environment}, stdin=stdin)
         assert "Traceback" not in done.stderr, done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from mapadmin.core import templates
 from mapadmin.core.errors import ExitCode
 from mapadmin.site import load_site
 from mapadmin.site_text import starter_roles
-from tests.lab import MAPADMIN, Lab, Ran
+from tests.lab import Lab, Ran
 from tests.servers import RunningServer
+from tests.zygote import run_mapadmin
 
 
 @dataclass
@@ -26,8 +26,8 @@ class Shell:
     password: str = ""
 
     def run(self, *args: str) -> Ran:
-        done = subprocess.run(
-            [MAPADMIN, *args],
+        done = run_mapadmin(
+            *args,
             cwd=self.folder,
             env={
                 "PATH": os.environ["PATH"],
@@ -35,10 +35,6 @@ class Shell:
                 "PYTHONWARNINGS": "error",
                 "LAB_PASSWORD": self.password,
             },
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)

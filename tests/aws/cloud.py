@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mapadmin.sandbox.aws.seed import ACCOUNT, BUCKETS, DATABASE, INSTANCE, REGION, Clients
-from tests.lab import MAPADMIN, Ran
+from tests.lab import Ran
+from tests.zygote import run_mapadmin
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,10 +129,7 @@ class AwsLab:
 
     def run(self, *args: str, **environment: str) -> Ran:
         """Run `mapadmin ARGS…` to its end."""
-        done = subprocess.run(
-            [MAPADMIN, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            env=self.environment(**environment), timeout=200, check=False,
-        )  # fmt: skip
+        done = run_mapadmin(*args, env=self.environment(**environment))
         assert "Traceback" not in done.stderr, done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
 

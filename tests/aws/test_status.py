@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.aws.cloud import AwsLab
-from tests.lab import MAPADMIN
+from tests.zygote import MAPADMIN
 
 WELL = {
     "identity", "database", "database cpu", "database memory", "database swap", "database credits",

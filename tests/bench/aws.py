@@ -15,7 +15,7 @@ from mapadmin.sandbox.programs import cache_folder
 from tests.aws.cloud import AwsLab, running_cloud
 from tests.aws.stubs import Store, running_store
 from tests.bench.result import Result
-from tests.lab import MAPADMIN
+from tests.zygote import MAPADMIN
 
 _LATENCY = 0.08  # seconds a page, and a call
 _KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": REGION}

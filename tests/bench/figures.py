@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from tests.bench.result import Result
-from tests.lab import MAPADMIN, ROLES, Lab
+from tests.lab import ROLES, Lab
 from tests.servers import RunningServer, master_account
+from tests.zygote import MAPADMIN
 
 TRACKED = 300_000
 UNUSED = 30_000

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tests.bench.result import Result
 from tests.globus.emulator import CRON, RIG, SECRET, Emulator, globus_cli, running_emulator
 from tests.globus.site import GlobusLab
-from tests.lab import MAPADMIN
+from tests.zygote import MAPADMIN
 
 FOLDERS = 2000
 PEERS = 100  # folders for globus-cli, which lists one after the other: its time grows with them

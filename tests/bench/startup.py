@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.bench.result import Result
-from tests.lab import MAPADMIN
+from tests.zygote import MAPADMIN
 
 ROUNDS = 15
 

@@ -17,8 +17,9 @@ import pexpect
 import pytest
 
 from tests.cleanup.made import job_table, jobs_left, reserve
-from tests.lab import MAPADMIN, Lab
+from tests.lab import Lab
 from tests.servers import RunningServer
+from tests.zygote import MAPADMIN
 
 DEAD = "\n[cleanup.jobs]\ngrace = 1\nconfirm = {confirm}\n"
 

@@ -25,8 +25,9 @@ from tests.db.leaving import (
     prepare,
     schemas_of,
 )
-from tests.lab import MAPADMIN, Lab
+from tests.lab import Lab
 from tests.servers import RunningServer
+from tests.zygote import MAPADMIN
 
 
 def test_an_archive_gives_everything_back(lab: Lab, tmp_path: Path) -> None:

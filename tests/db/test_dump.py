@@ -18,8 +18,9 @@ import pytest
 from mapadmin.db.account_details import Details, read_details
 from mapadmin.db.grants import Account, AccountState, Flavour
 from mapadmin.db.inspect import inspect
-from tests.lab import MAPADMIN, Lab
+from tests.lab import Lab
 from tests.servers import RunningServer, running_server
+from tests.zygote import MAPADMIN
 
 SCHEMA = (
     "CREATE DATABASE map_lab",

@@ -8,7 +8,8 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.lab import MAPADMIN, Lab
+from tests.lab import Lab
+from tests.zygote import MAPADMIN
 
 PEOPLE = """
 [people.alice]

@@ -14,7 +14,8 @@ import pymysql
 import pytest
 
 from mapadmin.db.processes import Kind, Session, kill_step, kind_of, one_line
-from tests.lab import MAPADMIN, Lab
+from tests.lab import Lab
+from tests.zygote import MAPADMIN
 
 PASSWORD = "Somebody-1"
 

@@ -17,7 +17,8 @@ from typing import Any
 from mapadmin.core.lock import file_lock
 from mapadmin.sandbox.globus.world import Collection, Config, Identity, config_text
 from mapadmin.sandbox.programs import cache_folder
-from tests.lab import MAPADMIN, Ran
+from tests.lab import Ran
+from tests.zygote import MAPADMIN
 
 ARCHIVE = "aaaaaaaa-0000-4000-8000-000000000001"
 RIG = "bbbbbbbb-0000-4000-8000-000000000002"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.globus.emulator import ARCHIVE, CRON, MAPPED, RIG, SECRET, Emulator
-from tests.lab import MAPADMIN, Ran
+from tests.lab import Ran
+from tests.zygote import run_mapadmin
 
 
 @dataclass
@@ -62,10 +62,9 @@ id = "{MAPPED}"
 
     def run(self, *args: str, stdin: str = "", **environment: str) -> Ran:
         """Run `mapadmin globus ARGS…` to its end."""
-        done = subprocess.run(
-            [MAPADMIN, "globus", *args], input=stdin, capture_output=True, text=True,
-            env={**self.environment, **environment}, timeout=600, check=False, cwd=self.folder,
-        )  # fmt: skip
+        done = run_mapadmin(
+            "globus", *args, stdin=stdin, env={**self.environment, **environment}, cwd=self.folder
+        )
         assert "Traceback" not in done.stderr, done.stderr
         assert SECRET not in done.stdout + done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.globus.emulator import RIG
 from tests.globus.site import GlobusLab
-from tests.lab import MAPADMIN
+from tests.zygote import MAPADMIN
 
 NAMES = [
     "plain.bin", "with blank", "größe ünïcode 神経", 'quote "double" \'single\'', "new\nline",

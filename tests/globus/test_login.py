@@ -11,7 +11,8 @@ import pytest
 
 from tests.globus.emulator import APP, CRON, MAPPED, OPERATOR, OTHER
 from tests.globus.site import GlobusLab
-from tests.lab import MAPADMIN, Ran
+from tests.lab import Ran
+from tests.zygote import MAPADMIN
 
 
 def tokens(lab: GlobusLab) -> Path:

@@ -15,7 +15,8 @@ from typing import Any
 from mapadmin.sandbox.sandbox import Sandbox
 from mapadmin.sandbox.server import PrivateServer
 from mapadmin.sandbox.tables import SESSIONS, TRIALS, UNITS
-from tests.lab import MAPADMIN, Ran
+from tests.lab import Ran
+from tests.zygote import MAPADMIN
 
 PEOPLE = ("alice", "bob", "carol", "webgui", "worker")
 ROWS = {
