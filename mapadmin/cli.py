@@ -29,6 +29,7 @@ GROUPS: Commands = {
         "mapadmin.init_command",
         "Make a site folder, for a new site or one that runs already.",
     ),
+    "jupyterhub": ("mapadmin.jupyterhub.commands", "Users of JupyterHub and their servers."),
     "journal": ("mapadmin.journal_command", "Who changed what, when."),
     "sandbox": ("mapadmin.sandbox.commands", "A whole site on this machine, to try things on."),
     "workers": ("mapadmin.workers.commands", "The pipeline's workers and their jobs."),

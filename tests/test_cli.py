@@ -416,7 +416,7 @@ def test_server_that_does_not_answer(site: Path) -> None:
     ("words", "expected"),
     [
         ("mapadmin ", {*GROUPS}),
-        ("mapadmin j", {"journal"}),
+        ("mapadmin j", {"journal", "jupyterhub"}),
         ("mapadmin db set-", {"set-role", "set-expiry", "set-password"}),
         ("mapadmin db apply --dr", {"--dry-run"}),
     ],

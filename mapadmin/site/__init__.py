@@ -22,6 +22,7 @@ from mapadmin.site.folder import (
     role_names,
 )
 from mapadmin.site.globus import ArchiveSettings, CollectionSettings, GlobusSettings
+from mapadmin.site.jupyterhub import HubSettings
 from mapadmin.site.people import People, Person
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.settings import SiteFile, SiteSettings
@@ -29,8 +30,9 @@ from mapadmin.site.stores import StoreProtocol, StoreSettings
 
 __all__ = [
     "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "ArchiveSettings", "AwsSettings", "AwsThresholds",
-    "CleanupSettings", "CollectionSettings", "DatabaseSettings", "GlobusSettings", "JobsCleanup",
-    "OutdatedRule", "People", "Person", "PipelineSettings", "RefusedError", "Settings", "Site",
-    "SiteFile", "SiteSettings", "StageFolder", "StoreProtocol", "StoreSettings", "Tls", "convert",
-    "expand", "find_site", "load_site", "refuse_writable", "require_role", "role_names",
+    "CleanupSettings", "CollectionSettings", "DatabaseSettings", "GlobusSettings", "HubSettings",
+    "JobsCleanup", "OutdatedRule", "People", "Person", "PipelineSettings", "RefusedError",
+    "Settings", "Site", "SiteFile", "SiteSettings", "StageFolder", "StoreProtocol", "StoreSettings",
+    "Tls", "convert", "expand", "find_site", "load_site", "refuse_writable", "require_role",
+    "role_names",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from mapadmin.site.aws import AwsSettings
 from mapadmin.site.database import DatabaseSettings
 from mapadmin.site.explain import explain, suggest
 from mapadmin.site.globus import GlobusSettings
+from mapadmin.site.jupyterhub import HubSettings
 from mapadmin.site.people import People, Person
 from mapadmin.site.settings import SiteFile
 
@@ -64,6 +65,11 @@ class Site:
     def globus(self) -> GlobusSettings:
         """[globus]; SettingsError when the site has none."""
         return self._required("globus", self.settings.globus)
+
+    @property
+    def jupyterhub(self) -> HubSettings:
+        """[jupyterhub]; SettingsError when the site has none."""
+        return self._required("jupyterhub", self.settings.jupyterhub)
 
     @property
     def aws(self) -> AwsSettings:

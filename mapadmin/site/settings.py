@@ -11,6 +11,7 @@ from mapadmin.site.base import RefusedError, Settings
 from mapadmin.site.cleanup import CleanupSettings
 from mapadmin.site.database import DatabaseSettings
 from mapadmin.site.globus import GlobusSettings
+from mapadmin.site.jupyterhub import HubSettings
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.stores import StoreSettings
 
@@ -37,6 +38,7 @@ class SiteFile(Settings, frozen=True, kw_only=True):
     database: DatabaseSettings | None = None
     aws: AwsSettings | None = None
     globus: GlobusSettings | None = None
+    jupyterhub: HubSettings | None = None
     roles: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
     """Role -> schema pattern -> privileges (or ["ALL"])."""
     pipeline: PipelineSettings = PipelineSettings()

@@ -1,0 +1,1 @@
+"""JupyterHub: its users, their servers, and what it tells them."""
