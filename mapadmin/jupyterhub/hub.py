@@ -105,6 +105,8 @@ class Hub:
         answer = parse(self.rest.send("POST", self.rest.api(self._server_path(user, name))))
         if answer.status == 500:  # its own words for a spawner that raises at once
             raise _does_not_start(user, answer.said)
+        if answer.status == 403 and "auth has expired" in answer.said:
+            raise _does_not_start(user, "the hub lets this user in no more")
         self.rest.good(answer)
         deadline = time.monotonic() + self.settings.start_timeout
         while True:

@@ -116,13 +116,17 @@ def parse_time(text: object) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def join_people(users: list[User], people: Mapping[str, Person]) -> list[Known]:
-    """Users of the hub and people.toml side by side, by name.
+def login_of(name: str, person: Person) -> str:
+    """The hub's name of a person: the GitHub login, or the user name where people.toml has none.
 
-    The hub's name of a person is the GitHub login (which the hub writes in lower case), or the
-    user name where people.toml has none.
+    The hub writes either in lower case.
     """
-    by_login = {(person.github or name).lower(): name for name, person in people.items()}
+    return (person.github or name).lower()
+
+
+def join_people(users: list[User], people: Mapping[str, Person]) -> list[Known]:
+    """Users of the hub and people.toml side by side, by name."""
+    by_login = {login_of(name, person): name for name, person in people.items()}
     found = {user.name.lower(): user for user in users}
     rows = []
     for login in sorted(found.keys() | by_login.keys()):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jupyterhub.hub import HubLab, RunningHub, running_hub
+from tests.jupyterhub.hub import HubLab, RunningHub, allow, running_hub
 
 USERS = ["alice", "bob", "boss", "unlucky", *(f"crowd{number:03}" for number in range(250))]
 
@@ -24,6 +24,7 @@ def hub(whole_hub: RunningHub) -> Iterator[RunningHub]:
     yield whole_hub
     whole_hub.stop_all()
     (whole_hub.shared / "notice.json").unlink(missing_ok=True)
+    allow(whole_hub.shared, USERS)
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, Request, build_opener
+from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
 
 from tests.cached import cached, python_with
 from tests.lab import Ran
@@ -42,8 +43,13 @@ c.JupyterHub.hub_port = {hub_port}
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api_port}"
 c.JupyterHub.db_url = "sqlite:///{folder}/hub.sqlite"
 c.JupyterHub.cookie_secret_file = "{folder}/cookie"
-c.JupyterHub.authenticator_class = "dummy"
+from jupyterhub.auth import DummyAuthenticator
+c.JupyterHub.authenticator_class = mapadmin_hub.only_allowed(
+    DummyAuthenticator, "{folder}/shared/allowed.json")
 c.Authenticator.allow_all = True
+c.Authenticator.auth_refresh_age = 1
+c.Authenticator.refresh_pre_spawn = True
+c.Authenticator.auth_refresh_strict = True
 c.Authenticator.allowed_users = set({users!r})
 c.Authenticator.admin_users = {{"boss"}}
 c.JupyterHub.spawner_class = "simple"
@@ -114,16 +120,24 @@ class RunningHub:
             text = response.read()
         return json.loads(text) if text else None
 
-    def page(self, user: str) -> str:
-        """The hub's home page, as a user sees it who has just logged in."""
+    def log_in(self, user: str) -> OpenerDirector:
+        """A browser of somebody who has given name and password; whether that was enough is seen
+        by what the hub then shows.
+        """
         browser = build_opener(HTTPCookieProcessor(CookieJar()))
-        with browser.open(f"{self.url}/hub/login?next=%2Flab%2Fhub%2Fhome", timeout=60) as response:
+        with browser.open(f"{self.url}/hub/login", timeout=60) as response:
             form = response.read().decode()
         token = re.search(r'name="_xsrf"\s+value="([^"]+)"', form)
         assert token, form
         data = urlencode({"username": user, "password": "any", "_xsrf": token[1]}).encode()
-        url = f"{self.url}/hub/login?next=%2Flab%2Fhub%2Fhome"
-        with browser.open(url, data, timeout=60) as response:
+        with suppress(HTTPError):  # 403: refused
+            browser.open(f"{self.url}/hub/login", data, timeout=60).close()
+        return browser
+
+    def page(self, user: str, browser: OpenerDirector | None = None) -> str:
+        """The hub's home page for a user, who logs in unless there is a browser already."""
+        browser = browser or self.log_in(user)
+        with browser.open(f"{self.url}/hub/home", timeout=60) as response:
             text: str = response.read().decode()
         return text
 
@@ -161,6 +175,11 @@ class RunningHub:
         wait_until(lambda: not self.api("GET", "/hub/api/users?state=active"), "all have stopped")
 
 
+def allow(folder: Path, users: list[str]) -> None:
+    """As mapadmin writes it, but not by mapadmin."""
+    (folder / "allowed.json").write_text(json.dumps({"users": users}))
+
+
 def wait_until(look: Any, what: str, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -176,6 +195,7 @@ def running_hub(folder: Path, users: list[str]) -> Iterator[RunningHub]:
     programs = cached(f"jupyterhub-{VERSION}", _install_hub)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "shared").mkdir()
+    allow(folder / "shared", users)
     port, hub_port, api_port = free_port(), free_port(), free_port()
     (folder / "jupyterhub_config.py").write_text(
         CONFIG.format(

@@ -13,6 +13,7 @@ COMMANDS: Commands = {
     "start-server": (f"{_HERE}.servers", "Start a user's server."),
     "stop-server": (f"{_HERE}.servers", "Stop a user's server."),
     "stop-idle": (f"{_HERE}.servers", "Stop servers that nobody uses."),
+    "apply": (f"{_HERE}.apply", "Let the people of people.toml use the hub."),
     "notice": (f"{_HERE}.notice", "Tell users something on the hub's pages."),
 }
 
