@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.plan import Kind, Plan, Step
@@ -13,17 +13,20 @@ from mapadmin.jupyterhub.model import Server
 
 
 class ServerStep(Step, frozen=True, kw_only=True):
-    """A server that is started or stopped; `spare` leaves one alone that has begun to compute."""
+    """A server that is started or stopped.
+
+    With `idle`, one is left alone that computes, or was active within so many seconds.
+    """
 
     user: str
     name: str
     start: bool = False
-    spare: bool = False
+    idle: float | None = None
 
 
 def plan_stop(servers: Sequence[Server]) -> Plan:
     """Stop these whatever they do."""
-    return Plan(tuple(_stop(server, spare=False) for server in servers))
+    return Plan(tuple(_stop(server) for server in servers))
 
 
 def plan_start(user: str, name: str) -> Plan:
@@ -45,7 +48,8 @@ def plan_stop_idle(servers: Sequence[Server], now: datetime, seconds: float) -> 
         if why:
             notes.append(f"{server.label} is left alone: {why}")
         else:
-            steps.append(_stop(server, spare=True, detail=f"idle for {human_seconds(idle)}"))
+            detail = f"idle for {human_seconds(idle)}"
+            steps.append(_stop(server, idle=seconds, detail=detail))
     return Plan(tuple(steps), tuple(notes))
 
 
@@ -63,20 +67,26 @@ def _why_spared(server: Server) -> str:
     return f"{count(server.kernels.busy, 'busy kernel')}" if server.kernels.busy else ""
 
 
-def _stop(server: Server, *, spare: bool, detail: str = "") -> ServerStep:
+def _stop(server: Server, *, idle: float | None = None, detail: str = "") -> ServerStep:
+    lost = _lost(server)
+    return ServerStep(
+        action="stop server", target=server.label, user=server.user, name=server.name, idle=idle,
+        detail="; ".join(filter(None, [detail, lost or "no kernels"])), destroys=bool(lost),
+    )  # fmt: skip
+
+
+def _lost(server: Server) -> str:
+    """What ends with a server; empty for nothing."""
     kernels = server.kernels
     if kernels is None:
-        lost = "its kernels are not known"
-    elif kernels.total:
-        busy = f", {kernels.busy} busy" if kernels.busy else ""
-        lost = f"ends {count(kernels.total, 'kernel')}{busy}"
-    else:
-        lost = "no kernels"
-    return ServerStep(
-        action="stop server", target=server.label, user=server.user, name=server.name, spare=spare,
-        detail="; ".join(filter(None, [detail, lost])),
-        destroys=kernels is None or kernels.total > 0,
-    )  # fmt: skip
+        return "its kernels are not known"
+    parts = []
+    if kernels.total:
+        busy = f" ({kernels.busy} busy)" if kernels.busy else ""
+        parts.append(f"{count(kernels.total, 'kernel')}{busy}")
+    if kernels.terminals:
+        parts.append(count(kernels.terminals, "terminal"))
+    return f"ends {', '.join(parts)}" if parts else ""
 
 
 def kind(hub: Hub, changed: Callable[[str], None] = lambda _: None) -> Kind:
@@ -88,17 +98,21 @@ def kind(hub: Hub, changed: Callable[[str], None] = lambda _: None) -> Kind:
             if step.start:
                 hub.start(step.user, step.name)
             else:
-                if step.spare:
-                    _require_idle(hub, step)
+                if step.idle is not None:
+                    _require_idle(hub, step, step.idle)
                 hub.stop(step.user, step.name)
             yield
 
     return Kind(execute)
 
 
-def _require_idle(hub: Hub, step: ServerStep) -> None:
+def _require_idle(hub: Hub, step: ServerStep, seconds: float) -> None:
     """The plan may have waited for an answer: its users have not."""
     servers = [one for one in hub.user(step.user).servers if one.name == step.name]
     for server in hub.with_kernels(servers):
-        if why := _why_spared(server):
+        idle = idle_seconds(server, datetime.now(UTC))
+        why = _why_spared(server)
+        if not why and (idle is None or idle < seconds):
+            why = "somebody uses it"
+        if why:
             raise MapadminError(f"{server.label} is left alone: by now, {why}.")

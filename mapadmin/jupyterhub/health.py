@@ -68,7 +68,9 @@ def judge_scopes(scopes: Sequence[str]) -> Finding:
             f"the token may not {', '.join(missing)}",
             f"Add to the scopes of the service's role: {', '.join(lacking)}",
         )
-    powers = {"admin:users", "admin:servers", "admin-ui", "admin:groups", "inherit"} & set(scopes)
+    too_much = {"admin:users", "admin:servers", "admin-ui", "admin:groups", "inherit"}
+    too_much |= {"access:servers"}  # a server is shown tokens that open it alone
+    powers = too_much & set(scopes)
     if powers:
         return warn(
             f"the token may do more than mapadmin needs: {', '.join(sorted(powers))}",

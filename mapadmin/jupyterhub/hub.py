@@ -11,22 +11,24 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from mapadmin.core.errors import MapadminError, UnreachableError
+from mapadmin.core.secret import Secret
 from mapadmin.jupyterhub.model import Kernels, Server, User, parse_kernels, parse_user
 from mapadmin.jupyterhub.rest import AT_ONCE, Rest, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mapadmin.core.secret import Secret
     from mapadmin.site import HubSettings
 
 PAGE = 200  # the most that JupyterHub gives at once
+KEY_SECONDS = 60  # for which we may look into a server
 KERNEL_SECONDS = 5.0  # a server that hangs must not keep us from seeing the others
 POLL_SECONDS = 0.5
 
@@ -86,14 +88,36 @@ class Hub:
         return msgspec.structs.replace(server, kernels=self.kernels(server))
 
     def kernels(self, server: Server) -> Kernels | None:
-        """Of one server; None when it does not answer as it should."""
-        parts = urlsplit(self.rest.url)
-        url = f"{parts.scheme}://{parts.netloc}{server.path}api/kernels"
+        """Of one server; None when it does not answer as it should, or may not be asked.
+
+        A server is its user's: it is not shown our token, but one of the user's own that opens
+        nothing else, and is over within a minute.
+        """
+        user = quote(server.user, safe="")
+        scope = f"access:servers!server={server.user}/{server.name}"
+        wish = {"note": "mapadmin", "expires_in": KEY_SECONDS, "scopes": [scope]}
         try:
-            response = self.rest.send("GET", url, timeout=KERNEL_SECONDS)
-            return parse_kernels(json.loads(response.data)) if response.status == 200 else None
-        except (UnreachableError, ValueError, TypeError):
+            key = self.rest.ask("POST", f"/users/{user}/tokens", wish)
+        except MapadminError:
             return None
+        try:
+            return parse_kernels(
+                *(self._ask(server, what, key) for what in ("kernels", "terminals"))
+            )
+        except (UnreachableError, TypeError):
+            return None
+        finally:
+            with suppress(MapadminError):  # it ends by itself
+                self.rest.ask("DELETE", f"/users/{user}/tokens/{key['id']}")
+
+    def _ask(self, server: Server, what: str, key: dict[str, str]) -> Any:
+        """The JSON of one of a server's lists; None when it has no such list."""
+        parts = urlsplit(self.rest.url)
+        url = f"{parts.scheme}://{parts.netloc}{server.path}api/{what}"
+        answer = parse(
+            self.rest.send("GET", url, timeout=KERNEL_SECONDS, token=Secret(key["token"]))
+        )
+        return answer.data if answer.status == 200 else None
 
     # --- changing -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ NEEDED_SCOPES: Mapping[str, tuple[str, ...]] = {
     "see servers": ("read:servers",),
     "stop servers": ("delete:servers", "servers"),
     "start servers": ("start:servers", "servers"),
-    "see kernels": ("access:servers",),
+    "ask servers for their kernels": ("tokens",),
     "see the hub's set-up": ("read:hub",),
 }
 """What mapadmin does at the hub, and a scope that allows it; before JupyterHub 6, start:servers is
@@ -24,10 +24,11 @@ part of servers."""
 
 
 class Kernels(msgspec.Struct, frozen=True):
-    """How many kernels a server has, and how many of them compute."""
+    """How many kernels a server has, how many of them compute, and how many terminals are open."""
 
     total: int
     busy: int
+    terminals: int = 0
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,12 +101,16 @@ def parse_server(user: str, data: Mapping[str, Any]) -> Server:
     )
 
 
-def parse_kernels(data: object) -> Kernels:
-    """The answer of a server's `/api/kernels`. One that is starting counts as busy."""
-    if not isinstance(data, list):
+def parse_kernels(kernels: object, terminals: object) -> Kernels:
+    """The answers of a server's `/api/kernels` and `/api/terminals`; TypeError for anything else.
+
+    A kernel that is starting counts as busy; a server without terminals gives none.
+    """
+    if not isinstance(kernels, list):
         raise TypeError("not a list of kernels")
-    states = [str(kernel.get("execution_state")) for kernel in data]
-    return Kernels(len(states), sum(state not in ("idle", "dead") for state in states))
+    states = [str(kernel.get("execution_state")) for kernel in kernels]
+    busy = sum(state not in ("idle", "dead") for state in states)
+    return Kernels(len(states), busy, len(terminals) if isinstance(terminals, list) else 0)
 
 
 def parse_time(text: object) -> datetime | None:

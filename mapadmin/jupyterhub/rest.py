@@ -62,9 +62,10 @@ class Rest:
     def api(self, path: str) -> str:
         return f"{self.url}/hub/api{path}"
 
-    def ask(self, method: str, path: str) -> Any:
+    def ask(self, method: str, path: str, data: object = None) -> Any:
         """The JSON of a good answer, None for an empty one. Raises a MapadminError for others."""
-        return self.good(parse(self.send(method, self.api(path))))
+        body = None if data is None else json.dumps(data).encode()
+        return self.good(parse(self.send(method, self.api(path), body=body)))
 
     def pages(self, path: str) -> Iterator[dict[str, Any]]:
         """All items of a list that comes in pages; `path` may have a query."""
@@ -78,9 +79,10 @@ class Rest:
             following = page["_pagination"]["next"]
 
     def send(
-        self, method: str, url: str, *, headers: dict[str, str] | None = None, timeout: float = 0
-    ) -> BaseHTTPResponse:
-        """Any answer, whatever its status.
+        self, method: str, url: str, *, body: bytes | None = None,
+        headers: dict[str, str] | None = None, timeout: float = 0, token: Secret | None = None,
+    ) -> BaseHTTPResponse:  # fmt: skip
+        """Any answer, whatever its status; `token` is shown instead of ours.
 
         Raises UnreachableError when nobody answers, SettingsError for a wrong certificate.
         """
@@ -88,8 +90,10 @@ class Rest:
 
         try:
             return self._pool.request(
-                method, url, redirect=False, timeout=timeout or self._timeout,
-                headers={"Authorization": f"token {self._token.reveal()}", **(headers or {})},
+                method, url, redirect=False, timeout=timeout or self._timeout, body=body,
+                headers={
+                    "Authorization": f"token {(token or self._token).reveal()}", **(headers or {})
+                },
             )  # fmt: skip
         except SSLError as error:
             raise SettingsError(

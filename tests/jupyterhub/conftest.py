@@ -9,7 +9,7 @@ import pytest
 
 from tests.jupyterhub.hub import HubLab, RunningHub, allow, running_hub
 
-USERS = ["alice", "bob", "boss", "unlucky", *(f"crowd{number:03}" for number in range(250))]
+USERS = ["alice", "bob", "boss", "unlucky", "spy", *(f"crowd{number:03}" for number in range(250))]
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,12 @@ from tests.zygote import run_mapadmin
 VERSION = "6.1.1"
 PROXY = "configurable-http-proxy@5.3.0"
 TOKEN = "the-token-of-mapadmin-the-service"
+SPY = Path(__file__).with_name("spy.py")
 COMPUTE = Path(__file__).with_name("compute.py")
 TEMPLATES = Path(__file__).parents[2] / "templates" / "jupyterhub"
 SCOPES = (
     "list:users", "read:users:activity", "read:servers", "delete:servers", "start:servers",
-    "access:servers", "read:hub",
+    "tokens", "read:hub",
 )  # fmt: skip
 
 CONFIG = """
@@ -63,14 +64,20 @@ c.JupyterHub.allow_named_servers = True
 async def before(spawner):
     if spawner.user.name == "unlucky":
         raise RuntimeError("the disk of unlucky is full")
+    if spawner.user.name == "spy":
+        spawner.cmd = [sys.executable, {spy!r}, "{folder}/shown"]
+        spawner.args = []
 c.Spawner.pre_spawn_hook = before
 
 c.JupyterHub.services = [
     {{"name": "mapadmin", "api_token": {token!r}}},
+    {{"name": "tester", "api_token": "tester-" + {token!r}}},
     {{"name": "lesser", "api_token": "lesser-" + {token!r}}},
 ]
 c.JupyterHub.load_roles = [
     {{"name": "mapadmin", "services": ["mapadmin"], "scopes": {scopes!r}}},
+    {{"name": "tester", "services": ["tester"], "scopes": ["admin:users", "admin:servers",
+     "access:servers", "tokens"]}},
     {{"name": "lesser", "services": ["lesser"], "scopes": ["list:users", "read:servers"]}},
 ]
 c.JupyterHub.template_vars = {{"announcement": mapadmin_hub.Notice("{folder}/shared/notice.json")}}
@@ -111,10 +118,10 @@ class RunningHub:
         return (self.folder / "log").read_text(errors="replace")
 
     def api(self, method: str, path: str, data: object = None) -> Any:
-        """Asked as the service would, by another client than mapadmin."""
+        """Asked as an administrator would, by another client than mapadmin."""
         body = None if data is None else json.dumps(data).encode()
         request = Request(
-            f"{self.url}{path}", body, {"Authorization": f"token {TOKEN}"}, method=method
+            f"{self.url}{path}", body, {"Authorization": f"token tester-{TOKEN}"}, method=method
         )
         with build_opener().open(request, timeout=60) as response:
             text = response.read()
@@ -199,7 +206,7 @@ def running_hub(folder: Path, users: list[str]) -> Iterator[RunningHub]:
     port, hub_port, api_port = free_port(), free_port(), free_port()
     (folder / "jupyterhub_config.py").write_text(
         CONFIG.format(
-            templates=str(TEMPLATES), port=port, hub_port=hub_port, api_port=api_port,
+            templates=str(TEMPLATES), spy=str(SPY), port=port, hub_port=hub_port, api_port=api_port,
             folder=folder, users=users, token=TOKEN, scopes=list(SCOPES),
         )
     )  # fmt: skip

@@ -54,7 +54,7 @@ def test_people_come_and_go_without_a_restart(lab: HubLab, hub: RunningHub) -> N
     assert not may(hub, "alice")
     assert may(hub, "boss")
     assert hub.ready("alice")  # what computes goes on
-    lab.ok("stop-server", "alice")
+    lab.ok("stop-server", "alice", "--yes")  # nobody may look into it any more
     ran = lab.run("start-server", "alice")
     assert ran.code == 1
     assert "the hub lets this user in no more" in ran.err

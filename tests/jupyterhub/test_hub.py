@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_server_is_started_seen_and_stopped(lab: HubLab, hub: RunningHub) -> N
     lab.ok("start-server", "alice", "--name", "second-one")
     rows = by_name(lab.ok("servers", "--json").json, "name")
     assert set(rows) == {"", "second-one"}
-    assert rows[""]["kernels"] == {"total": 0, "busy": 0}
+    assert rows[""]["kernels"] == {"total": 0, "busy": 0, "terminals": 0}
     assert "alice/second-one" in lab.ok("servers").out
 
     assert "no kernels" in lab.ok("stop-server", "alice", "--dry-run").out
@@ -60,16 +61,16 @@ def test_kernels_are_not_ended_without_a_yes_and_busy_ones_are_spared(
     hub.kernel("alice", busy=True)
     hub.kernel("bob", busy=False)
     rows = by_name(lab.ok("servers", "--json").json, "user")
-    assert rows["alice"]["kernels"] == {"total": 1, "busy": 1}
-    assert rows["bob"]["kernels"] == {"total": 1, "busy": 0}
+    assert rows["alice"]["kernels"] == {"total": 1, "busy": 1, "terminals": 0}
+    assert rows["bob"]["kernels"] == {"total": 1, "busy": 0, "terminals": 0}
 
     asked = lab.run("stop-server", "alice")
     assert asked.code == 2
-    assert "ends 1 kernel, 1 busy" in asked.out
+    assert "ends 1 kernel (1 busy)" in asked.out
     assert "Nothing to do." in lab.ok("stop-idle", "--longer-than", "1h").err
     asked = lab.run("stop-idle", "--longer-than", "0s")
     assert asked.code == 2
-    assert "End the kernels of 1 server?" in asked.err
+    assert "End what runs on 1 server?" in asked.err
     assert all(hub.ready(user) for user in ("alice", "bob", "boss"))
 
     ran = lab.ok("stop-idle", "--longer-than", "0s", "--yes")
@@ -104,8 +105,8 @@ def test_a_token_that_may_do_less(lab: HubLab, hub: RunningHub) -> None:
     lab.token = f"lesser-{TOKEN}"
     ran = lab.run("status")
     assert ran.code == 1
-    assert "may not see when users were active, stop servers, start servers" in ran.out
-    assert "delete:servers, start:servers, access:servers, read:hub" in ran.err
+    assert "may not see when users were active, stop servers, start servers, ask servers" in ran.out
+    assert "delete:servers, start:servers, tokens, read:hub" in ran.err
     ran = lab.run("start-server", "bob")
     assert ran.code == 3
     assert "lacks a scope: one of start:servers" in ran.err
@@ -198,3 +199,18 @@ def test_what_mapadmin_says_the_hub_says_too(lab: HubLab, hub: RunningHub) -> No
     (row,) = json.loads(lab.ok("servers", "--json").out)
     (seen,) = hub.api("GET", "/hub/api/users/bob")["servers"].values()
     assert (row["path"], row["name"]) == (seen["url"], seen["name"])
+
+
+def test_a_users_server_is_not_shown_our_token(lab: HubLab, hub: RunningHub) -> None:
+    """A server is a process of its user's, who may read all that it is sent."""
+    lab.ok("start-server", "spy")
+    assert lab.ok("servers", "--json").json[0]["kernels"] == {"total": 0, "busy": 0, "terminals": 0}
+    shown = (hub.folder / "shown").read_text()
+    assert shown.count("token ") >= 2  # it was asked for kernels and terminals
+    assert TOKEN not in shown
+    left = hub.api("GET", "/hub/api/users/spy/tokens")["api_tokens"]
+    assert "mapadmin" not in {one["note"] for one in left}
+    (key,) = {line.split()[1] for line in shown.splitlines()}
+    with pytest.raises(HTTPError):
+        request = Request(f"{hub.url}/hub/api/user", headers={"Authorization": f"token {key}"})
+        urlopen(request, timeout=20)

@@ -28,6 +28,7 @@ def test_who_is_stopped_for_being_idle() -> None:
     plan = plan_stop_idle(
         [
             server("old"), server("kernels", kernels=Kernels(2, 0)), server("recent", 1.9),
+            server("terminal", kernels=Kernels(0, 0, 1)),
             server("busy", kernels=Kernels(2, 1)), server("silent", kernels=None),
             server("leaving", pending="stop"), server("never", None),
             server("restarted", started=NOW - timedelta(hours=1)),
@@ -37,6 +38,7 @@ def test_who_is_stopped_for_being_idle() -> None:
     assert [(step.target, step.destroys) for step in plan.steps] == [
         ("old", False),
         ("kernels", True),
+        ("terminal", True),
     ]
     assert [note.split()[0] for note in plan.notes] == ["busy", "silent", "leaving"]
 
@@ -51,13 +53,13 @@ def test_who_is_stopped_for_being_idle() -> None:
     ],
 )
 def test_kernels(states: list[str], kernels: tuple[int, int]) -> None:
-    found = parse_kernels([{"execution_state": state} for state in states])
+    found = parse_kernels([{"execution_state": state} for state in states], None)
     assert (found.total, found.busy) == kernels
 
 
 def test_an_answer_of_something_else_is_no_list_of_kernels() -> None:
     with pytest.raises(TypeError):
-        parse_kernels({"message": "gone"})
+        parse_kernels({"message": "gone"}, [])
 
 
 def test_a_server_that_neither_runs_nor_is_about_to() -> None:
@@ -81,10 +83,11 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_the_checks_say() -> None:
     assert judge_version("1.5.0", "https://hub").state is State.FAIL
     assert judge_version("6.1.1", "https://hub").state is State.OK
-    least = ["list:users", "read:users:activity", "read:servers", "servers", "access:servers"]
+    least = ["list:users", "read:users:activity", "read:servers", "servers", "tokens"]
     assert judge_scopes([*least, "read:hub"]).state is State.OK  # before JupyterHub 6
     assert "set-up" in judge_scopes(least).detail
-    assert judge_scopes([*least, "read:hub", "admin:users"]).state is State.WARN
+    for much in ("admin:users", "access:servers"):
+        assert judge_scopes([*least, "read:hub", much]).state is State.WARN
     assert judge_login("jupyterhub.auth.DummyAuthenticator", "x.Y").state is State.FAIL
     assert judge_login("oauthenticator.github.GitHubOAuthenticator", "x.Y").state is State.OK
     assert judge_servers([server("a", 0.01, pending="spawn")], NOW).state is State.OK

@@ -79,6 +79,7 @@ def server_columns(now: datetime) -> list[Column]:
         Column("last active", lambda s: ago(s.last_activity), right=True),
         Column("kernels", lambda s: s.kernels.total if s.kernels else "?", right=True),
         Column("busy", lambda s: s.kernels.busy if s.kernels else "?", right=True),
+        Column("terminals", lambda s: s.kernels.terminals if s.kernels else "?", right=True),
     ]
 
 

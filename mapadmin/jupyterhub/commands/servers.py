@@ -51,7 +51,7 @@ def stop_server(
 ) -> None:
     """Stop a user's server, and wait until it is gone; files stay, kernels end.
 
-    Asks first when the server has kernels, or does not say.
+    Asks first when the server has kernels or terminals, or does not say.
     """
     admin = ctx.ensure_object(Admin)
     hub = open_hub(admin)
@@ -73,7 +73,7 @@ def stop_idle(
     """Stop all servers that were not active for some time. One with a busy kernel is spared.
 
     So is one that does not tell. Each is looked at once more before it is stopped. Asks first when
-    kernels end with them, which in cron is answered by --yes.
+    kernels or terminals end with them, which in cron is answered by --yes.
     """
     try:
         seconds = parse_seconds(longer_than)
@@ -91,5 +91,5 @@ def _perform(admin: Admin, hub: Hub, plan: Plan, mode: Mode) -> None:
         progress_of = kind(hub, lambda target: progress.advance(1, note=target))
         admin.perform(
             plan, {ServerStep: progress_of}, mode,
-            question=f"End the kernels of {count(stopped, 'server')}?",
+            question=f"End what runs on {count(stopped, 'server')}?",
         )  # fmt: skip
