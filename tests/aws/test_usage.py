@@ -161,16 +161,11 @@ def test_each_key_is_counted_once(shape: str, threads: int) -> None:
     def group(key: str) -> str:
         return key
 
-    def send(url: str) -> Any:
-        status, text = stub.answer(url)
+    def get(query: dict[str, str]) -> Any:
+        status, text = stub.answer("/b?" + urlencode({**query, "max-keys": "7"}))
         return SimpleNamespace(status_code=status, content=text)
 
-    def presign(query: dict[str, str]) -> str:
-        names = {"Prefix": "prefix", "StartAfter": "start-after"}
-        plain = {names[name]: value for name, value in query.items()}
-        return "/b?" + urlencode({**plain, "encoding-type": "url", "max-keys": "7"})
-
-    for page in list_all(presign, send, "", group, threads=threads):
+    for page in list_all(get, "", group, threads=threads):
         for (key, _), (number, _) in page.tally.items():
             seen[key] = seen.get(key, 0) + number
     assert seen == dict.fromkeys(stub.keys, 1)
@@ -195,8 +190,9 @@ def test_what_a_page_leaves_falls_apart_exactly() -> None:
             continue
         cut = chooser.randint(1, len(inside) - 2)
         page = Page({}, keys=cut, first=inside[0], last=inside[cut - 1], more=True)
-        for spare in (0, 1, 3, 40):
-            parts = _rest(Part(prefix), page, spare)
+        for free, forks in ((0, None), (1, {1}), (3, None), (3, {1, 2}), (40, None), (40, set())):
+            parts = _rest(Part(prefix), page, free, forks)
+            assert len(parts) <= max(1, free)
             for key in inside[cut:]:
                 holders = [p for p in parts if key.startswith(p.prefix) and key > p.after
                            and not (p.but and key.startswith(p.but))]  # fmt: skip
