@@ -1,7 +1,6 @@
 """Every object of a bucket, listed in parallel: for `aws usage --exact`, right to the byte.
 
-How a bucket is split and how a page is read are ours; endpoint, credentials, signature and the
-HTTP session are botocore's (`Aws.getter`).
+Splitting and reading pages is ours; address, credentials, signature, HTTP session are botocore's.
 
 Splitting needs no delimiter and no luck. After a page that ends at key `last`, what is left of a
 prefix falls apart exactly, at any beginnings of `last`: what shares the longest of them, and for
@@ -29,9 +28,9 @@ _TRIES = 7
 _LAST = "\U0010ffff"  # nothing sorts behind it
 _LONGEST = 1000  # bytes; a key to start after must not be longer than 1024
 _READING = threading.Lock()  # one page's tree in memory at a time: the interpreter runs one anyway
-_AGAIN = {429, 500, 502, 503, 504}
 
 Get = Callable[[dict[str, str]], Any]  # asks for a page: query -> answer
+Group = Callable[[str], str]  # key -> what it is counted under
 Tally = dict[tuple[str, str], tuple[int, int]]  # group, storage class -> objects, bytes
 
 
@@ -58,9 +57,7 @@ class ListingError(MapadminError):
     """A part of the bucket could not be listed: there is no answer at all then."""
 
 
-def list_all(
-    get: Get, prefix: str, group: Callable[[str], str], *, threads: int = THREADS
-) -> Iterator[Page]:  # fmt: skip
+def list_all(get: Get, prefix: str, group: Group, *, threads: int = THREADS) -> Iterator[Page]:
     """All pages under a prefix, in no order. Raises ListingError when any part cannot be had."""
     pool, stop = ThreadPoolExecutor(threads), threading.Event()
     waiting: dict[Future[Page], Part] = {}
@@ -97,9 +94,7 @@ def _rest(part: Part, page: Page, free: int, forks: set[int] | None) -> list[Par
     return [Part(last[: cuts[-1]], last), *others]
 
 
-def _fetch(
-    get: Get, part: Part, group: Callable[[str], str], stop: threading.Event
-) -> Page:  # fmt: skip
+def _fetch(get: Get, part: Part, group: Group, stop: threading.Event) -> Page:
     """One page, tried again while the store is busy; a torn answer counts as none."""
     query = {"list-type": "2", "encoding-type": "url", "prefix": part.prefix}
     query |= {"start-after": part.after} if part.after else {}
@@ -113,7 +108,7 @@ def _fetch(
                 with _READING:
                     return _read(answer.content, part, group)
             why = f"HTTP {answer.status_code}"
-            if answer.status_code not in _AGAIN:
+            if answer.status_code not in (429, 500, 502, 503, 504):
                 break
         except (UnreachableError, SyntaxError, ValueError) as error:  # SyntaxError: torn XML
             why = f"{type(error).__name__}: {error}"
@@ -124,7 +119,7 @@ def _fetch(
     )
 
 
-def _read(text: bytes, part: Part, group: Callable[[str], str]) -> Page:
+def _read(text: bytes, part: Part, group: Group) -> Page:
     """A page of ListObjectsV2, by expat. ValueError for one that cannot be."""
     from xml.etree import ElementTree
 
