@@ -172,6 +172,25 @@ def test_each_key_is_counted_once(shape: str, threads: int) -> None:
     assert stub.pages < 20 * len(stub.keys)
 
 
+def test_requests_are_signed(lab: AwsLab) -> None:
+    """The stub checks each signature; here with prefixes that must be encoded, and a wrong key."""
+    keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SESSION_TOKEN": "of/a+role=="}
+    lab.write_site(endpoint=None, credentials=None)
+    with running_store(shape="odd", count=2000) as store:
+        for prefix, secret, code in (
+            ("a+b", "s", 0), ("größe/ä", "s", 0), ("a%20b", "s", 0), ("", "other", 3),
+        ):  # fmt: skip
+            ran = lab.run(
+                "aws", "usage", "archive", "--exact", "--json", "--prefix", prefix, **keys,
+                AWS_ENDPOINT_URL=lab.cloud.endpoint, AWS_ENDPOINT_URL_S3=store.endpoint,
+                AWS_SECRET_ACCESS_KEY=secret,
+            )  # fmt: skip
+            assert ran.code == code, ran.err
+            if code == 0:
+                found = {(prefix, r["storage_class"]): (r["objects"], r["bytes"]) for r in ran.json}
+                assert found == store.truth(prefix)
+
+
 def test_no_permission_to_list(lab: AwsLab) -> None:
     assert "HTTP 403" in fails(lab, forbidden=True)
 
