@@ -163,6 +163,8 @@ class Stub:
                     name, _, value = header.partition(":")
                     headers[name.lower()] = value.strip()
                 method, target, _ = line.decode().split(" ")
+                if target.startswith("http://"):  # as a proxy is asked
+                    target = "/" + target.split("/", 3)[3]
                 if target == "/_counts":
                     status, body = 200, json.dumps([self.pages, self.most]).encode()
                 elif not is_signed(method, target, headers):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
+import pexpect
 import pytest
 
 from mapadmin.aws import usage
@@ -17,6 +18,7 @@ from mapadmin.sandbox.aws.seed import OBJECTS
 from tests.aws.cloud import AwsLab
 from tests.aws.stub_s3 import ODD, SHAPES, Config, Stub
 from tests.aws.stubs import running_store
+from tests.lab import MAPADMIN
 
 # --- CloudWatch --------------------------------------------------------------------------------
 
@@ -189,6 +191,37 @@ def test_requests_are_signed(lab: AwsLab) -> None:
             if code == 0:
                 found = {(prefix, r["storage_class"]): (r["objects"], r["bytes"]) for r in ran.json}
                 assert found == store.truth(prefix)
+
+
+def test_through_a_proxy(lab: AwsLab) -> None:
+    """A host that there is not: whatever answers for it is the proxy."""
+    lab.write_site(endpoint=None)
+    with running_store(shape="odd", count=2000) as store:
+        ran = lab.run(
+            "aws", "usage", "archive", "--exact", "--json", AWS_ENDPOINT_URL=lab.cloud.endpoint,
+            AWS_ENDPOINT_URL_S3="http://s3.invalid", HTTP_PROXY=store.endpoint,
+            NO_PROXY="127.0.0.1",
+        )  # fmt: skip
+        assert ran.code == 0, ran.err
+        found = {("", r["storage_class"]): (r["objects"], r["bytes"]) for r in ran.json}
+        assert found == store.truth()
+
+
+def test_progress_at_a_terminal(lab: AwsLab) -> None:
+    lab.write_site(endpoint=None)
+    with running_store(count=20_000, latency=0.5) as store:
+        child = pexpect.spawn(
+            MAPADMIN, ["aws", "usage", "archive", "--exact"], encoding="utf-8", timeout=60,
+            dimensions=(24, 80), env=lab.environment(
+                AWS_ENDPOINT_URL=lab.cloud.endpoint, AWS_ENDPOINT_URL_S3=store.endpoint,
+                TERM="xterm",
+            ),
+        )  # fmt: skip
+        child.expect("Listing map-ephys-archive")
+        child.expect("[0-9],000 objects")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 0
 
 
 def test_no_permission_to_list(lab: AwsLab) -> None:
