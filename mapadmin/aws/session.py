@@ -191,7 +191,7 @@ class Aws:
         from botocore.utils import get_environ_proxies, percent_encode_sequence
 
         address = self.presigner(call, region=region)({"Bucket": bucket}).partition("?")[0]
-        credentials = self._guard(self._session.get_credentials)
+        credentials, where = self._guard(self._session.get_credentials), region or self.region
         verify = self._guard(lambda: self._session.get_config_variable("ca_bundle")) or True
         http = URLLib3Session(
             verify=verify, proxies=get_environ_proxies(address), timeout=30,
@@ -200,9 +200,7 @@ class Aws:
 
         def send(query: dict[str, str]) -> Any:
             request = AWSRequest("GET", f"{address}?{percent_encode_sequence(query)}")
-            S3SigV4Auth(credentials.get_frozen_credentials(), "s3", region or self.region).add_auth(
-                request
-            )
+            S3SigV4Auth(credentials.get_frozen_credentials(), "s3", where).add_auth(request)
             return http.send(request.prepare())
 
         return lambda query: self._guard(lambda: send(query), call)
