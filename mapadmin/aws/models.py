@@ -18,7 +18,7 @@ def make_loader(data_path: str | None) -> Any:
     """botocore's `data_loader` for a session; `data_path` is its setting of that name."""
     from botocore.loaders import Loader, create_loader
 
-    class FastLoader(Loader):  # type: ignore[misc]  botocore has no types
+    class FastLoader(Loader):  # type: ignore[misc]  # botocore has no types
         """Loads the same files; whoever has models of their own in ~/.aws/models gets those."""
 
         @cached_property

@@ -250,7 +250,6 @@ def test_the_policy_is_what_the_table_says(lab: AwsLab) -> None:
 
 
 def test_the_policy_knows_secrets_and_stores() -> None:
-    keys = {"access_key": "env:A", "secret_key": "aws-secret:other"}
     file = SiteFile(
         site=SiteSettings(name="x"), aws=settings(),
         database=DatabaseSettings(
@@ -259,7 +258,10 @@ def test_the_policy_knows_secrets_and_stores() -> None:
         stores={
             "own": StoreSettings(protocol=StoreProtocol.S3, bucket="figures"),
             "same": StoreSettings(protocol=StoreProtocol.S3, bucket="figures", location="x"),
-            "keys": StoreSettings(protocol=StoreProtocol.S3, bucket="elsewhere", **keys),
+            "keys": StoreSettings(
+                protocol=StoreProtocol.S3, bucket="elsewhere", access_key="env:A",
+                secret_key="aws-secret:other",
+            ),
             "minio": StoreSettings(protocol=StoreProtocol.S3, bucket="b", endpoint="minio:9000"),
             "file": StoreSettings(protocol=StoreProtocol.FILE, location="/data"),
         },
