@@ -112,6 +112,7 @@ GET_OBJECT = Call("s3", "GetObject", (On.OBJECTS,))
 # Made elsewhere: `core.secret` and `cleanup figures` talk to AWS on their own.
 SECRET = Call("secretsmanager", "GetSecretValue", (On.SECRETS,))
 STORE_LIST = Call("s3", "ListObjectsV2", (On.STORES,), action="s3:ListBucket")
+STORE_HEAD = Call("s3", "HeadObject", (On.STORED,), action="s3:GetObject")
 STORE_READ = Call("s3", "GetObject", (On.STORED,), also=("s3:GetObjectTagging",))
 STORE_WRITE = Call("s3", "PutObject", (On.STORED,), changes=True)
 STORE_COPY = Call(  # of more than 5 GiB in parts; tags are copied as well
