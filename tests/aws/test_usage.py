@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +20,6 @@ from mapadmin.sandbox.aws.seed import OBJECTS
 from tests.aws.cloud import AwsLab
 from tests.aws.stub_s3 import ODD, SHAPES, Config, Stub
 from tests.aws.stubs import running_store
-from tests.lab import MAPADMIN
 
 # --- CloudWatch --------------------------------------------------------------------------------
 
@@ -211,7 +212,8 @@ def test_progress_at_a_terminal(lab: AwsLab) -> None:
     lab.write_site(endpoint=None)
     with running_store(count=20_000, latency=0.5) as store:
         child = pexpect.spawn(
-            MAPADMIN, ["aws", "usage", "archive", "--exact"], encoding="utf-8", timeout=60,
+            str(Path(sys.executable).with_name("mapadmin")),
+            ["aws", "usage", "archive", "--exact"], encoding="utf-8", timeout=60,
             dimensions=(24, 80), env=lab.environment(
                 AWS_ENDPOINT_URL=lab.cloud.endpoint, AWS_ENDPOINT_URL_S3=store.endpoint,
                 TERM="xterm",
