@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
+from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, ReaderGone
 from mapadmin.core.files import make_private_folder
 from mapadmin.core.report import Report
 
@@ -155,7 +155,7 @@ def error_boundary(admin: Admin) -> Iterator[None]:
     except Interrupted:
         report.say("Interrupted.")
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGone):
         # `mapadmin … | head`: whoever read has seen enough.
         sys.stderr.close()
     except Exception as error:  # noqa: BLE001  the last one to see it

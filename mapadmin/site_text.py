@@ -11,6 +11,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
+from datetime import date
 from enum import Enum
 from functools import cache
 from itertools import pairwise
@@ -18,9 +19,31 @@ from itertools import pairwise
 import msgspec
 
 from mapadmin.core.templates import render
-from mapadmin.site import DatabaseSettings, SiteFile, SiteSettings
+from mapadmin.site import (
+    ArchiveSettings,
+    AwsSettings,
+    AwsThresholds,
+    CollectionSettings,
+    DatabaseSettings,
+    GlobusSettings,
+    SiteFile,
+    SiteSettings,
+    StoreProtocol,
+    StoreSettings,
+)
 
 _WIDTH = 96  # columns of a comment, without its `# `
+_NO_ID = "00000000-0000-0000-0000-000000000000"
+
+# Sections that not every site has: what must be given has a value here, the rest its default.
+_OTHERS: dict[str, msgspec.Struct] = {
+    "globus": GlobusSettings(client_id=_NO_ID),
+    "globus.collections.archive": CollectionSettings(id=_NO_ID, owner_until=date(2030, 12, 31)),
+    "globus.archive": ArchiveSettings(),
+    "aws": AwsSettings(account="123456789012"),
+    "aws.thresholds": AwsThresholds(),
+    "stores.raw": StoreSettings(protocol=StoreProtocol.FILE, location="/data/stores/raw"),
+}
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -33,7 +56,10 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def site_text(file: SiteFile) -> str:
-    """The text of a mapadmin.toml that says what `file` says."""
+    """The text of a mapadmin.toml that says what `file` says of the site, its database and roles.
+
+    Other sections are in it as comments; without their `# ` they are valid.
+    """
     database = file.database
     text = render(
         "site/mapadmin.toml",
@@ -41,6 +67,7 @@ def site_text(file: SiteFile) -> str:
         site=list(_settings(SiteSettings, file.site)),
         database=list(_settings(DatabaseSettings, database)) if database else [],
         roles=file.roles,
+        others={name: list(_without_sections(name, one)) for name, one in _OTHERS.items()},
     )
     return text.rstrip() + "\n"
 
@@ -59,6 +86,13 @@ def starter_roles(prefix: str) -> dict[str, dict[str, list[str]]]:
         "experimenter": {f"{prefix}_*": [*reader, "INSERT", "UPDATE", "DELETE"]},
         "worker": {f"{prefix}_*": ["ALL"]},
     }
+
+
+def _without_sections(section: str, given: msgspec.Struct) -> Iterator[Setting]:
+    """The settings of a section, but for those that are sections of their own."""
+    for one in _settings(type(given), given):
+        if not any(f"{name}.".startswith(f"{section}.{one.name}.") for name in _OTHERS):
+            yield one
 
 
 def _settings(cls: type[msgspec.Struct], given: msgspec.Struct) -> Iterator[Setting]:

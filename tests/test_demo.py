@@ -33,6 +33,7 @@ PROMISED = (
     "$ mapadmin db apply",
     "No drift, no findings.",
     "$ mapadmin db remove-user erin",
+    "$ mapadmin globus check",
     "$ mapadmin journal",
     "# That was the tour. The sandbox is still up; go on with:",
 )

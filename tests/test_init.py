@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -14,7 +15,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapadmin.site import DatabaseSettings, People, SiteFile, SiteSettings, Tls, load_site
+from mapadmin.site import (
+    ArchiveSettings,
+    AwsSettings,
+    AwsThresholds,
+    DatabaseSettings,
+    GlobusSettings,
+    People,
+    SiteFile,
+    SiteSettings,
+    StoreProtocol,
+    StoreSettings,
+    Tls,
+    load_site,
+)
 from mapadmin.site_text import site_text, starter_roles
 from tests.core.processes import Ran, session
 
@@ -91,9 +105,14 @@ def test_name_comes_from_the_folder(name: str, site: str, prefix: str, folder: P
     assert load_site(made).database.project_prefix == prefix
 
 
+def own_sections(folder: Path) -> str:
+    """mapadmin.toml without the sections that it has as comments only."""
+    return (folder / "mapadmin.toml").read_text().partition("# What else a site may have")[0]
+
+
 def test_every_setting_is_explained(folder: Path) -> None:
     init(folder)
-    lines = (folder / "mapadmin.toml").read_text().splitlines()
+    lines = own_sections(folder).splitlines()
     for cls in (SiteSettings, DatabaseSettings):
         for field in msgspec.structs.fields(cls):
             (at,) = [
@@ -107,7 +126,7 @@ def test_every_setting_is_explained(folder: Path) -> None:
 
 def test_what_stands_behind_a_hash_is_the_default(folder: Path) -> None:
     init(folder)
-    text = (folder / "mapadmin.toml").read_text()
+    text = own_sections(folder)
     keys = {f.name for cls in (SiteSettings, DatabaseSettings) for f in msgspec.structs.fields(cls)}
     said = "\n".join(
         line.removeprefix("# ") if line.removeprefix("# ").split(" = ")[0] in keys else line
@@ -115,6 +134,27 @@ def test_what_stands_behind_a_hash_is_the_default(folder: Path) -> None:
     )
     assert said != text
     assert msgspec.convert(tomllib.loads(said), SiteFile) == load_site(folder).settings
+
+
+def test_other_sections_are_valid_without_their_marks(folder: Path) -> None:
+    init(folder)
+    path = folder / "mapadmin.toml"
+    text = path.read_text()
+    start = text.index("# [globus]")
+    others = text[start:]
+    assert all(line.startswith("# ") or not line for line in others.splitlines())
+    path.write_text(text[:start] + re.sub("^# ", "", others, flags=re.MULTILINE))
+    site = load_site(folder)
+    assert site.aws == AwsSettings(account="123456789012")
+    assert (site.globus.archive, site.globus.in_flight) == (ArchiveSettings(), 16)
+    assert set(site.globus.collections) == {"archive"}
+    store = site.settings.stores["raw"]
+    assert msgspec.structs.replace(store, location="/x") == StoreSettings(
+        protocol=StoreProtocol.FILE, location="/x"
+    )
+    for cls in (AwsSettings, AwsThresholds, GlobusSettings, ArchiveSettings, StoreSettings):
+        for field in msgspec.structs.fields(cls):
+            assert f"# {field.name} = " in others or f".{field.name}" in others, field.name
 
 
 def test_example_of_people_is_valid(folder: Path) -> None:

@@ -26,6 +26,9 @@ class On(StrEnum):
     BUCKETS = "buckets"
     OBJECTS = "objects"
     BUDGETS = "budgets"
+    SECRETS = "secrets"  # that the site file refers to
+    STORES = "stores"  # buckets of DataJoint's stores, reached as this identity
+    STORED = "stored"  # their objects
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -105,5 +108,19 @@ ABORT_UPLOAD = Call(
 )
 HEAD_OBJECT = Call("s3", "HeadObject", (On.OBJECTS,), action="s3:GetObject")
 GET_OBJECT = Call("s3", "GetObject", (On.OBJECTS,))
+
+# Made elsewhere: `core.secret` and `cleanup figures` talk to AWS on their own.
+SECRET = Call("secretsmanager", "GetSecretValue", (On.SECRETS,))
+STORE_LIST = Call("s3", "ListObjectsV2", (On.STORES,), action="s3:ListBucket")
+STORE_HEAD = Call("s3", "HeadObject", (On.STORED,), action="s3:GetObject")
+STORE_READ = Call("s3", "GetObject", (On.STORED,), also=("s3:GetObjectTagging",))
+STORE_WRITE = Call("s3", "PutObject", (On.STORED,), changes=True)
+STORE_COPY = Call(  # of more than 5 GiB in parts; tags are copied as well
+    "s3", "CopyObject", (On.STORED,), changes=True, action="s3:PutObject",
+    also=("s3:PutObjectTagging", "s3:AbortMultipartUpload"),
+)  # fmt: skip
+STORE_DELETE = Call(
+    "s3", "DeleteObjects", (On.STORED,), changes=True, action="s3:DeleteObject"
+)  # fmt: skip
 
 ALL: tuple[Call, ...] = tuple(value for value in list(globals().values()) if type(value) is Call)

@@ -109,8 +109,9 @@ def _missing(judge: Judge, name: str) -> Judge:
 
 def _end_of_support(facts: Facts) -> Finding:
     answer = facts.major_version()
+    asked = datetime.fromtimestamp(answer["asked"], UTC)
     finding = database_judge.end_of_life(
-        answer["version"], answer["ends"], facts.aws.settings.thresholds, _now()
+        answer["version"], answer["ends"], asked, facts.aws.settings.thresholds, _now()
     )
     return _mark(finding) if answer["recorded"] else finding
 

@@ -131,9 +131,12 @@ def maintenance(actions: Sequence[Answer]) -> Finding:
 
 
 def end_of_life(
-    version: str, ends: dict[str, str], limits: AwsThresholds, now: datetime
+    version: str, ends: dict[str, str], asked: datetime, limits: AwsThresholds, now: datetime
 ) -> Finding:
-    """Until when RDS supports the major version; extended support costs extra."""
+    """Until when RDS supports the major version; extended support costs extra.
+
+    `asked` is when AWS said so: it moves such dates now and then.
+    """
     standard = [end for name, end in ends.items() if "standard" in name]
     if not standard:
         return unknown(f"AWS tells no end of support of {version}")
@@ -141,10 +144,11 @@ def end_of_life(
     left = (end - now).days
     if left < 0:
         return fail(
-            f"{version}: standard support ended {end:%Y-%m-%d}; extended support is paid for",
+            f"{version}: standard support ended {end:%Y-%m-%d}; extended support is paid for"
+            f" (as of {asked:%Y-%m-%d})",
             "Plan the upgrade to the next major version.",
         )
-    detail = f"{version}: standard support until {end:%Y-%m-%d}"
+    detail = f"{version}: standard support until {end:%Y-%m-%d} (as of {asked:%Y-%m-%d})"
     if left < limits.end_of_life_days:
         return warn(detail, "Plan the upgrade to the next major version.")
     return ok(detail)

@@ -6,18 +6,53 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from mapadmin.aws.calls import ALL, Call, On
 from mapadmin.aws.snapshots import copy_name
-from mapadmin.site import AwsSettings
+from mapadmin.site import AwsSettings, SiteFile, StoreProtocol
+
+_SECRET = "aws-secret:"  # noqa: S105  how a reference begins
 
 
-def policy(settings: AwsSettings, region: str, *, changes: bool, costs: bool) -> dict[str, Any]:
+class Names(msgspec.Struct, frozen=True):
+    """What the policy is for: `stores` are buckets, `secrets` names or ARNs in Secrets Manager."""
+
+    settings: AwsSettings
+    region: str
+    stores: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+
+def names_of(file: SiteFile, settings: AwsSettings, region: str) -> Names:
+    """What a site uses as mapadmin's own identity: a store with keys of its own is none of it."""
+    stores = [
+        store.bucket for store in file.stores.values()
+        if store.protocol is StoreProtocol.S3 and not (store.endpoint or store.access_key)
+    ]  # fmt: skip
+    return Names(settings, region, tuple(dict.fromkeys(stores)), tuple(_secrets(file)))
+
+
+def _secrets(file: SiteFile) -> list[str]:
+    found: dict[str, None] = {}
+
+    def look(value: object) -> None:
+        if isinstance(value, str) and value.startswith(_SECRET):
+            found[value.removeprefix(_SECRET).partition("#")[0]] = None
+        for each in value.values() if isinstance(value, dict) else ():
+            look(each)
+
+    look(msgspec.to_builtins(file))
+    return list(found)
+
+
+def policy(names: Names, *, changes: bool, costs: bool) -> dict[str, Any]:
     """A policy document. `changes` adds what changes something, `costs` what is paid for."""
     by_resource: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for call in ALL:
         if (call.changes and not changes) or (call.costs and not costs):
             continue
-        resources = resources_of(call, settings, region)
+        resources = resources_of(call, names)
         if resources:
             by_resource[resources] |= set(call.actions)
     statements = [
@@ -30,13 +65,15 @@ def policy(settings: AwsSettings, region: str, *, changes: bool, costs: bool) ->
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def resources_of(call: Call, settings: AwsSettings, region: str) -> tuple[str, ...]:
+def resources_of(call: Call, names: Names) -> tuple[str, ...]:
     """The ARNs that a call needs its permission on; none where the site has no such thing."""
-    found = [arn for on in call.on for arn in _arns(on, settings, region)]
+    found = [arn for on in call.on for arn in _arns(on, names)]
     return ("*",) if "*" in found else tuple(dict.fromkeys(found))
 
 
-def _arns(on: On, settings: AwsSettings, region: str) -> Sequence[str]:
+def _arns(on: On, names: Names) -> Sequence[str]:
+    settings, region = names.settings, names.region
+    kept = f"arn:aws:secretsmanager:{region}:{settings.account}:secret"
     rds = f"arn:aws:rds:{region}:{settings.account}"
     name, buckets = settings.database, settings.buckets.values()
     arns: dict[On, Sequence[str]] = {
@@ -53,5 +90,9 @@ def _arns(on: On, settings: AwsSettings, region: str) -> Sequence[str]:
         On.BUCKETS: [f"arn:aws:s3:::{bucket}" for bucket in buckets],
         On.OBJECTS: [f"arn:aws:s3:::{bucket}/*" for bucket in buckets],
         On.BUDGETS: [f"arn:aws:budgets::{settings.account}:budget/*"],
+        # Secrets Manager puts a hyphen and six characters of its own behind a name.
+        On.SECRETS: [s if s.startswith("arn:") else f"{kept}:{s}-??????" for s in names.secrets],
+        On.STORES: [f"arn:aws:s3:::{bucket}" for bucket in names.stores],
+        On.STORED: [f"arn:aws:s3:::{bucket}/*" for bucket in names.stores],
     }  # fmt: skip
     return arns[on]

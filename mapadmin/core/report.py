@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UsageError
+from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, ReaderGone, UsageError
 from mapadmin.core.progress import Progress
 from mapadmin.core.tables import Column, make_console, make_table, plain_table
 from mapadmin.core.text import count, one_line, printable, to_plain
@@ -77,11 +77,10 @@ class Report:
                 json.dumps(to_plain(row), ensure_ascii=False) if self.as_json
                 else one_line(line(row))
             )  # fmt: skip
-            sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
-            if time.monotonic() - flushed > _FLUSH_SECONDS:
-                flushed = time.monotonic()
-                sys.stdout.flush()
-        sys.stdout.flush()
+            due = time.monotonic() - flushed > _FLUSH_SECONDS
+            flushed = time.monotonic() if due else flushed
+            _stream(text.encode("utf-8", "backslashreplace").decode() + "\n", flush=due)
+        _stream("", flush=True)
         return number
 
     def progress(self, doing: str, *, total: int | None = None, unit: str = "") -> Progress:
@@ -234,6 +233,15 @@ class Report:
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise MapadminError("Not confirmed: nothing was changed.", exit_code=ExitCode.FAILED)
+
+
+def _stream(text: str, *, flush: bool) -> None:
+    try:
+        sys.stdout.write(text)
+        if flush:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def _watch_live(

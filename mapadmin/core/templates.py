@@ -47,6 +47,10 @@ def _environment() -> Environment:
 def _toml(value: object) -> str:
     import tomlkit
 
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        table.update(value)
+        return table.as_string()
     return tomlkit.item(value).as_string()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import write_atomic
 from mapadmin.sandbox.database import PASSWORD, USER, DatabasePart
+from mapadmin.sandbox.globus.part import ARCHIVE, GlobusPart
 from mapadmin.sandbox.parts import PartState, PartStatus, Work
 from mapadmin.sandbox.site import SiteFolder
 from mapadmin.sandbox.tables import SCHEMAS
@@ -26,8 +27,9 @@ class PipelinePart:
 
     name = "pipeline"
 
-    def __init__(self, database: DatabasePart) -> None:
+    def __init__(self, database: DatabasePart, globus: GlobusPart) -> None:
         self.database = database
+        self.globus = globus
 
     @property
     def _mark(self) -> Path:
@@ -59,6 +61,7 @@ class PipelinePart:
         parameters = {
             "host": server.host, "port": server.port, "ca": str(server.ca),
             "user": USER, "password": work.site.secret(PASSWORD).reveal(),
+            "archive": self.globus.collection(ARCHIVE),
         }  # fmt: skip
         # DataJoint reads configurations in the working directory and at home: there are none.
         with tempfile.TemporaryDirectory(prefix="mapadmin-") as empty:

@@ -64,7 +64,7 @@ class Sandbox:
     def parts(self) -> tuple[Part, ...]:
         """In the order of coming up. A new subsystem adds its part here."""
         globus = GlobusPart(self.folder / "globus")
-        return (self.database, PipelinePart(self.database), globus, self.aws)
+        return (self.database, globus, PipelinePart(self.database, globus), self.aws)
 
     def exists(self) -> bool:
         """Is there a sandbox here, however complete?"""

@@ -3,8 +3,8 @@
     python -P -m mapadmin.sandbox.tables < parameters.json
 
 in an empty working directory, since DataJoint picks up configurations from there. The parameters,
-a JSON object with host, port, user, password and ca, come on stdin: a password is no argument. Run
-again after it was killed, it makes what is missing.
+a JSON object with host, port, user, password, ca and the id of the collection that is the archive,
+come on stdin: a password is no argument. Run again after it was killed, it makes what is missing.
 """
 
 from __future__ import annotations
@@ -17,16 +17,29 @@ from typing import Any, NamedTuple
 SESSIONS = 12
 TRIALS = 20  # a session
 UNITS = 8  # a session
+LOCATIONS = {"raw-ephys": "/ephys", "raw-video": "/video"}  # alias -> folder of the archive
+
+
+Rows = Callable[[], Iterator[tuple[Any, ...]]]
+
+
+class PartTable(NamedTuple):
+    """A part of a table: its class name, DataJoint definition, and rows."""
+
+    name: str
+    definition: str
+    rows: Rows
 
 
 class Table(NamedTuple):
-    """One table: its schema, class name, tier, DataJoint definition, and rows."""
+    """One table: its schema, class name, tier, DataJoint definition, rows, and part."""
 
     schema: str
     name: str
     tier: str
     definition: str
-    rows: Callable[[], Iterator[tuple[Any, ...]]] | None = None
+    rows: Rows | None = None
+    part: PartTable | None = None
 
 
 def _subjects() -> Iterator[tuple[Any, ...]]:
@@ -70,6 +83,23 @@ def _units() -> Iterator[tuple[Any, ...]]:
 def _chosen() -> Iterator[tuple[Any, ...]]:
     for key in _session_keys():
         yield *key, 1, 2, "fires before the go cue"
+
+
+def archived_files() -> Iterator[tuple[tuple[int, int], str, str, str]]:
+    """Session, alias, data set and path below the location of every file that is archived."""
+    for subject, session in _session_keys():
+        h2o = f"SC{subject - 440000:03d}"
+        run = f"{h2o}_s{session}"
+        for ending in ("ap.bin", "ap.meta"):
+            path = f"{h2o}/catgt_{run}_g0/{run}_imec0/{run}_g0_t0.imec0.{ending}"
+            yield (subject, session), "raw-ephys", f"{run}_ephys", path
+        yield (subject, session), "raw-video", f"{run}_video", f"{h2o}/s{session}/{run}_side.mp4"
+
+
+def _archived(alias: str) -> Rows:
+    """The rows of the table that calls the data sets of a location archived."""
+    found = {(*key, where, name): None for key, where, name, _ in archived_files()}
+    return lambda: (row for row in found if row[2] == alias)
 
 
 def _make_statistics(self: Any, key: Mapping[str, Any]) -> None:
@@ -135,6 +165,29 @@ TABLES = (
         spike_count : int
         avg_firing_rate : float  # (Hz)
         """),
+    # What the archive on Globus is to hold; `mapadmin globus check` reads these.
+    Table("map_publication", "GlobusStorageLocation", "Lookup", """
+        globus_alias : varchar(32)
+        ---
+        globus_endpoint : varchar(255)
+        globus_path : varchar(1024)
+        """),  # its rows are the sandbox's own
+    Table("map_publication", "DataSet", "Manual", """
+        -> GlobusStorageLocation
+        dataset_name : varchar(128)
+        """, lambda: iter({(alias, name): None for _, alias, name, _ in archived_files()}),
+        PartTable("PhysicalFile", """
+        -> master
+        file_subpath : varchar(128)
+        """, lambda: ((alias, name, path) for _, alias, name, path in archived_files()))),
+    Table("map_publication", "ArchivedRawEphys", "Imported", """
+        -> Session
+        -> DataSet
+        """, _archived("raw-ephys")),
+    Table("map_publication", "ArchivedTrackingVideo", "Imported", """
+        -> Session
+        -> DataSet
+        """, _archived("raw-video")),
     # A person's own: nothing of hers may be lost sight of when hers or the project's is dropped.
     Table("alice_spikes", "ChosenUnit", "Manual", """
         -> Unit
@@ -146,7 +199,9 @@ TABLES = (
 SCHEMAS = tuple(dict.fromkeys(table.schema for table in TABLES))
 
 
-def make_tables(host: str, port: int, user: str, password: str, ca: str) -> None:
+def make_tables(
+    host: str, port: int, user: str, password: str, ca: str, archive: str
+) -> None:  # fmt: skip
     """Declare every table that is missing, and fill it."""
     # It is for diagrams only, and DataJoint does without: half a second less.
     sys.modules["matplotlib"] = None  # type: ignore[assignment]
@@ -157,14 +212,20 @@ def make_tables(host: str, port: int, user: str, password: str, ca: str) -> None
     connection = dj.Connection(host, user, password, port=port, use_tls={"ca": ca})
     known: dict[str, Any] = {}  # definitions refer to the classes of all schemas by bare name
     schemas = {name: dj.Schema(name, known, connection=connection) for name in SCHEMAS}
+    here = {"GlobusStorageLocation": [(a, archive, path) for a, path in LOCATIONS.items()]}
     for table in TABLES:
-        body = {"definition": table.definition, "make": _make_statistics}
+        body: dict[str, Any] = {"definition": table.definition, "make": _make_statistics}
+        if part := table.part:
+            body[part.name] = type(part.name, (dj.Part,), {"definition": part.definition})
         declared = schemas[table.schema](type(table.name, (getattr(dj, table.tier),), body))
         known[table.name] = declared
-        if table.rows is None:
-            declared.populate()
+        if table.rows is not None or table.name in here:
+            rows = table.rows() if table.rows else here[table.name]
+            declared().insert(rows, skip_duplicates=True, allow_direct_insert=True)
         else:
-            declared().insert(table.rows(), skip_duplicates=True, allow_direct_insert=True)
+            declared.populate()
+        if part:
+            getattr(declared, part.name)().insert(part.rows(), skip_duplicates=True)
     connection.close()
 
 

@@ -15,11 +15,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mapadmin.aws.calls import ALL, On
 from mapadmin.sandbox.aws.seed import ACCOUNT, BUCKETS, DATABASE, INSTANCE, REGION, Clients
 from tests.lab import Ran
 from tests.zygote import run_mapadmin
 
 ROOT = Path(__file__).parents[2]
+
+
+def recording(file: Path) -> dict[str, str]:
+    """The environment of a mapadmin that writes down in `file` what it asks AWS for."""
+    recorder = Path(__file__).parent / "recorder"
+    return {"PYTHONPATH": str(recorder), "MAPADMIN_TEST_CALLS": str(file)}
+
+
+def assert_in_policy(file: Path, *on: On) -> None:
+    """Every call that was written down is in the table that `aws policy` is made from.
+
+    With `on`: as a call on one of these.
+    """
+    made = set(file.read_text().split("\n")) - {""}
+    assert made, "no call was recorded"
+    known = [call for call in ALL if not on or set(call.on) & set(on)]
+    assert made <= {f"{call.service} {call.operation}" for call in known}
 
 
 @dataclass
@@ -61,7 +79,10 @@ class Cloud:
 
 @contextmanager
 def running_cloud(folder: Path, *options: str) -> Iterator[Cloud]:
-    """The emulator, filled and answering; ended at the end."""
+    """The emulator, filled and answering; ended at the end.
+
+    What any test has made mapadmin ask of it must then be in the table of calls.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -80,6 +101,8 @@ def running_cloud(folder: Path, *options: str) -> Iterator[Cloud]:
         cloud = Cloud(int(ready["port"]), folder / "calls")
         cloud.clients.sts.get_caller_identity()
         yield cloud
+        if cloud.calls_file.exists():  # the benchmarks write nothing down
+            assert_in_policy(cloud.calls_file)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -122,8 +145,7 @@ class AwsLab:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         return {
             **clean, "MAPADMIN_SITE": str(self.folder), "PYTHONWARNINGS": "error", "COLUMNS": "80",
-            "HOME": str(self.folder), "PYTHONPATH": str(Path(__file__).parent / "recorder"),
-            "MAPADMIN_TEST_CALLS": str(self.cloud.calls_file),
+            "HOME": str(self.folder), **recording(self.cloud.calls_file),
             "AWS_EC2_METADATA_DISABLED": "true", **more,
         }  # fmt: skip
 

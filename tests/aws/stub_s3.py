@@ -3,12 +3,14 @@
 Only ListObjectsV2 (and HeadBucket), for any bucket, over keys that the configuration describes.
 moto takes minutes to list what this answers at once. It is the server's side of S3's API reference,
 written without looking at the client: prefix, start-after, continuation-token, delimiter, max-keys,
-encoding-type.
+encoding-type; and signatures of version 4, by the reference "Authenticating requests".
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 import sys
 from bisect import bisect_left, bisect_right
@@ -66,6 +68,33 @@ SHAPES: dict[str, Callable[[int], list[str]]] = {
     "long": lambda n: ["k" * 900 + f"{i:0124}" for i in range(n)],
     "odd": lambda n: [f"{odd}{i:05}" for i in range(n // len(ODD)) for odd in ODD],
 }  # fmt: skip
+
+
+SECRET = "s"  # of whoever may list
+
+
+def is_signed(method: str, target: str, headers: dict[str, str]) -> bool:
+    """Does the Authorization header prove knowledge of SECRET, for this very request?"""
+    scheme, _, fields = headers.get("authorization", "").partition(" ")
+    given = dict(field.strip().split("=", 1) for field in fields.split(",") if "=" in field)
+    if scheme != "AWS4-HMAC-SHA256" or "host" not in given["SignedHeaders"].split(";"):
+        return False
+    scope = given["Credential"].split("/", 1)[1]
+    path, _, query = target.partition("?")
+    pairs = sorted(part if "=" in part else f"{part}=" for part in query.split("&") if part)
+    lines = [f"{name}:{' '.join(headers[name].split())}" for name in
+             given["SignedHeaders"].split(";")]  # fmt: skip
+    request = "\n".join([
+        method, path, "&".join(pairs), *lines, "", given["SignedHeaders"],
+        headers["x-amz-content-sha256"],
+    ])  # fmt: skip
+    text = "\n".join([
+        scheme, headers["x-amz-date"], scope, hashlib.sha256(request.encode()).hexdigest()
+    ])  # fmt: skip
+    key = b"AWS4" + SECRET.encode()
+    for word in scope.split("/"):
+        key = hmac.digest(key, word.encode(), "sha256")
+    return hmac.compare_digest(hmac.digest(key, text.encode(), "sha256").hex(), given["Signature"])
 
 
 class Stub:
@@ -129,11 +158,17 @@ class Stub:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                while (await reader.readline()).strip():
-                    pass
+                headers = {}
+                while header := (await reader.readline()).decode().strip():
+                    name, _, value = header.partition(":")
+                    headers[name.lower()] = value.strip()
                 method, target, _ = line.decode().split(" ")
+                if target.startswith("http://"):  # as a proxy is asked
+                    target = "/" + target.split("/", 3)[3]
                 if target == "/_counts":
                     status, body = 200, json.dumps([self.pages, self.most]).encode()
+                elif not is_signed(method, target, headers):
+                    status, body = 403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>"
                 elif method == "HEAD":
                     status, body = 200, b""
                 else:

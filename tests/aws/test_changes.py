@@ -11,10 +11,17 @@ import pytest
 
 from mapadmin.aws.calls import ALL, On
 from mapadmin.aws.lifecycle import abort_uploads, difference, merged, old_versions
-from mapadmin.aws.policy import policy
+from mapadmin.aws.policy import Names, names_of, policy
 from mapadmin.core.errors import UsageError
 from mapadmin.sandbox.aws.seed import ACCOUNT, DATABASE, INSTANCE
-from mapadmin.site import AwsSettings
+from mapadmin.site import (
+    AwsSettings,
+    DatabaseSettings,
+    SiteFile,
+    SiteSettings,
+    StoreProtocol,
+    StoreSettings,
+)
 from tests.aws.cloud import AwsLab
 
 ARCHIVE = "map-ephys-archive"
@@ -214,8 +221,9 @@ def settings(**more: Any) -> AwsSettings:
 
 def test_the_policy_is_what_the_table_says(lab: AwsLab) -> None:
     whole = settings(database=DATABASE, instance=INSTANCE, buckets={"archive": ARCHIVE})
-    reading = policy(whole, "us-east-1", changes=False, costs=False)
-    changing = policy(whole, "us-east-1", changes=True, costs=True)
+    names = Names(whole, "us-east-1", stores=("figures",), secrets=("db",))
+    reading = policy(names, changes=False, costs=False)
+    changing = policy(names, changes=True, costs=True)
 
     def actions(document: dict[str, Any]) -> set[str]:
         return {a for s in document["Statement"] for a in s["Action"]}
@@ -232,7 +240,39 @@ def test_the_policy_is_what_the_table_says(lab: AwsLab) -> None:
     assert [s["Resource"] for s in deleting] == [
         ["arn:aws:rds:us-east-1:123456789012:db:map-db-check"]
     ]
-    alone = policy(settings(buckets={"archive": ARCHIVE}), "us-east-1", changes=True, costs=False)
-    assert "rds:DeleteDBInstance" not in actions(alone)
+    alone = policy(
+        Names(settings(buckets={"archive": ARCHIVE}), "us-east-1"), changes=True, costs=False
+    )
+    assert not actions(alone) & {"rds:DeleteDBInstance", "secretsmanager:GetSecretValue"}
     printed = json.loads(lab.ok("aws", "policy").out)
-    assert actions(printed) == actions(reading)
+    here = policy(Names(whole, "us-east-1"), changes=False, costs=False)
+    assert actions(printed) == actions(here) < actions(reading)
+
+
+def test_the_policy_knows_secrets_and_stores() -> None:
+    file = SiteFile(
+        site=SiteSettings(name="x"), aws=settings(),
+        database=DatabaseSettings(
+            host="h", password="aws-secret:prod/db#password", project_prefix="map"
+        ),
+        stores={
+            "own": StoreSettings(protocol=StoreProtocol.S3, bucket="figures"),
+            "same": StoreSettings(protocol=StoreProtocol.S3, bucket="figures", location="x"),
+            "keys": StoreSettings(
+                protocol=StoreProtocol.S3, bucket="elsewhere", access_key="env:A",
+                secret_key="aws-secret:other",
+            ),
+            "minio": StoreSettings(protocol=StoreProtocol.S3, bucket="b", endpoint="minio:9000"),
+            "file": StoreSettings(protocol=StoreProtocol.FILE, location="/data"),
+        },
+    )  # fmt: skip
+    names = names_of(file, settings(), "us-east-1")
+    assert (names.stores, names.secrets) == (("figures",), ("prod/db", "other"))
+    statements = policy(names, changes=True, costs=False)["Statement"]
+    resources = {action: s["Resource"] for s in statements for action in s["Action"]}
+    kept = "arn:aws:secretsmanager:us-east-1:123456789012:secret"
+    assert resources["secretsmanager:GetSecretValue"] == [
+        f"{kept}:prod/db-??????", f"{kept}:other-??????"
+    ]  # fmt: skip
+    assert resources["s3:DeleteObject"] == ["arn:aws:s3:::figures/*"]
+    assert resources["s3:ListBucket"] == ["arn:aws:s3:::figures"]

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from mapadmin.aws.execute import AwsStep
+from mapadmin.aws.session import Aws, Options
 from mapadmin.db.parameters import Change, Kept, Row, State, changes, compare, load, normal
+from mapadmin.rds.group import ParameterGroup
 from mapadmin.sandbox.aws.seed import GROUP
+from mapadmin.site import AwsSettings, Site, SiteFile, SiteSettings
 from tests.aws.cloud import AwsLab, Cloud, running_cloud
 from tests.lab import Ran
 from tests.servers import RunningServer
@@ -212,6 +216,7 @@ def test_ways_of_writing(one: str, other: str) -> None:
     assert normal(one) == normal(other)
 
 
+SETTINGS = AwsSettings(account="123456789012")
 LIVE = dict.fromkeys(NEEDED, "0")
 
 
@@ -238,6 +243,21 @@ def row(name: str, live: str, kept: Kept | None = None, flavour: str = "mysql") 
 )  # fmt: skip
 def test_states(name: str, live: str, kept: Kept | None, state: State) -> None:
     assert row(name, live, kept).state is state
+
+
+def test_a_parameter_group_is_changed_twenty_at_a_time() -> None:
+    instance = {
+        "DBParameterGroups": [{"DBParameterGroupName": "own"}],
+        "Engine": "mysql", "EngineVersion": "8.4.3",
+    }  # fmt: skip
+    wanted = [Change(f"p{n}", str(n), restart=n == 41, shown=str(n)) for n in range(45)]
+    aws = Aws(Site(Path(), SiteFile(site=SiteSettings(name="x"), aws=SETTINGS), None), Options())
+    plan = ParameterGroup(aws, instance).plan(wanted)
+    calls = [step.parameters["Parameters"] for step in plan.steps if isinstance(step, AwsStep)]
+    assert [len(some) for some in calls] == [20, 20, 5]
+    put = {p["ParameterName"]: p["ApplyMethod"] for some in calls for p in some}
+    assert put == {c.name: "pending-reboot" if c.restart else "immediate" for c in wanted}
+    assert plan.notes == ("in force after a reboot of the instance: p41",)
 
 
 def test_what_was_set_beyond_stays() -> None:

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+from tests.aws.cloud import assert_in_policy, recording
 from tests.sandbox.box import assert_nothing_runs, box
 
 _WITHOUT = """
@@ -33,12 +34,16 @@ def test_up_and_down(tmp_path: Path) -> None:
         assert first["state"] == "running"
         with urllib.request.urlopen(f"http://127.0.0.1:{first['port']}/", timeout=60):
             pass  # whoever comes first waits until the account is filled
+        calls = tmp_path / "calls"
+        sandbox.environment.update(recording(calls))
         ran = sandbox.run("--site", str(sandbox.site), "aws", "usage", "--exact")
         assert ran.code == 0, ran.err
         assert "map-ephys-archive" in ran.out
         params = sandbox.run("--site", str(sandbox.site), "db", "params")
         assert params.code == 5
         assert "Kept in: parameter group map-mysql84" in params.err
+        sandbox.environment.clear()  # the emulator, which is to come up again, asks for more
+        assert_in_policy(calls)
         sandbox.down()
         assert_nothing_runs(sandbox)
         assert _aws(sandbox.status())["state"] == "stopped"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
+import pexpect
 import pytest
 
 from mapadmin.aws import usage
@@ -161,20 +164,66 @@ def test_each_key_is_counted_once(shape: str, threads: int) -> None:
     def group(key: str) -> str:
         return key
 
-    def send(url: str) -> Any:
-        status, text = stub.answer(url)
+    def get(query: dict[str, str]) -> Any:
+        status, text = stub.answer("/b?" + urlencode({**query, "max-keys": "7"}))
         return SimpleNamespace(status_code=status, content=text)
 
-    def presign(query: dict[str, str]) -> str:
-        names = {"Prefix": "prefix", "StartAfter": "start-after"}
-        plain = {names[name]: value for name, value in query.items()}
-        return "/b?" + urlencode({**plain, "encoding-type": "url", "max-keys": "7"})
-
-    for page in list_all(presign, send, "", group, threads=threads):
+    for page in list_all(get, "", group, threads=threads):
         for (key, _), (number, _) in page.tally.items():
             seen[key] = seen.get(key, 0) + number
     assert seen == dict.fromkeys(stub.keys, 1)
     assert stub.pages < 20 * len(stub.keys)
+
+
+def test_requests_are_signed(lab: AwsLab) -> None:
+    """The stub checks each signature; here with prefixes that must be encoded, and a wrong key."""
+    keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SESSION_TOKEN": "of/a+role=="}
+    lab.write_site(endpoint=None, credentials=None)
+    with running_store(shape="odd", count=2000) as store:
+        for prefix, secret, code in (
+            ("a+b", "s", 0), ("größe/ä", "s", 0), ("a%20b", "s", 0), ("", "other", 3),
+        ):  # fmt: skip
+            ran = lab.run(
+                "aws", "usage", "archive", "--exact", "--json", "--prefix", prefix, **keys,
+                AWS_ENDPOINT_URL=lab.cloud.endpoint, AWS_ENDPOINT_URL_S3=store.endpoint,
+                AWS_SECRET_ACCESS_KEY=secret,
+            )  # fmt: skip
+            assert ran.code == code, ran.err
+            if code == 0:
+                found = {(prefix, r["storage_class"]): (r["objects"], r["bytes"]) for r in ran.json}
+                assert found == store.truth(prefix)
+
+
+def test_through_a_proxy(lab: AwsLab) -> None:
+    """A host that there is not: whatever answers for it is the proxy."""
+    lab.write_site(endpoint=None)
+    with running_store(shape="odd", count=2000) as store:
+        ran = lab.run(
+            "aws", "usage", "archive", "--exact", "--json", AWS_ENDPOINT_URL=lab.cloud.endpoint,
+            AWS_ENDPOINT_URL_S3="http://s3.invalid", HTTP_PROXY=store.endpoint,
+            NO_PROXY="127.0.0.1",
+        )  # fmt: skip
+        assert ran.code == 0, ran.err
+        found = {("", r["storage_class"]): (r["objects"], r["bytes"]) for r in ran.json}
+        assert found == store.truth()
+
+
+def test_progress_at_a_terminal(lab: AwsLab) -> None:
+    lab.write_site(endpoint=None)
+    with running_store(count=20_000, latency=0.5) as store:
+        child = pexpect.spawn(
+            str(Path(sys.executable).with_name("mapadmin")),
+            ["aws", "usage", "archive", "--exact"], encoding="utf-8", timeout=60,
+            dimensions=(24, 80), env=lab.environment(
+                AWS_ENDPOINT_URL=lab.cloud.endpoint, AWS_ENDPOINT_URL_S3=store.endpoint,
+                TERM="xterm",
+            ),
+        )  # fmt: skip
+        child.expect("Listing map-ephys-archive")
+        child.expect("[0-9],000 objects")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 0
 
 
 def test_no_permission_to_list(lab: AwsLab) -> None:
@@ -195,8 +244,9 @@ def test_what_a_page_leaves_falls_apart_exactly() -> None:
             continue
         cut = chooser.randint(1, len(inside) - 2)
         page = Page({}, keys=cut, first=inside[0], last=inside[cut - 1], more=True)
-        for spare in (0, 1, 3, 40):
-            parts = _rest(Part(prefix), page, spare)
+        for free, forks in ((0, None), (1, {1}), (3, None), (3, {1, 2}), (40, None), (40, set())):
+            parts = _rest(Part(prefix), page, free, forks)
+            assert len(parts) <= max(1, free)
             for key in inside[cut:]:
                 holders = [p for p in parts if key.startswith(p.prefix) and key > p.after
                            and not (p.but and key.startswith(p.but))]  # fmt: skip

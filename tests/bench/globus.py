@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.bench.peak import peak
 from tests.bench.result import Result
 from tests.globus.emulator import CRON, RIG, SECRET, Emulator, globus_cli, running_emulator
 from tests.globus.site import GlobusLab
@@ -22,17 +22,6 @@ PEERS = 100  # folders for globus-cli, which lists one after the other: its time
 LATENCY = 0.5  # seconds a call
 LIMIT = 20  # requests a second
 ROUNDS = 7
-
-# The command itself, in an interpreter that tells its peak at the end, in MB.
-_PEAK = """
-import resource, sys
-from mapadmin.cli import main
-sys.argv = ["mapadmin", *sys.argv[1:]]
-try:
-    main()
-finally:
-    sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
-"""
 
 
 def bench_globus(folder: Path) -> list[Result]:
@@ -130,18 +119,14 @@ def _bench_memory(lab: GlobusLab) -> Result:
     path.write_text(path.read_text().replace(lab.emulator.url, mine))
     (lab.folder / "state" / "globus-tokens.json").unlink(missing_ok=True)
     begun = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", _PEAK, "globus", "ls", "-r", "rig:/"], text=True,
-        capture_output=True, check=True, env=lab.environment,
-    )  # fmt: skip
+    most, text = peak(lab.environment, "globus", "ls", "-r", "rig:/")
     seconds = time.perf_counter() - begun
     server.shutdown()
     server.server_close()
-    entries = done.stdout.count("\n")
+    entries = text.count("\n")
     assert entries == 400 + 40 * 12_000 + 360 * 1444, entries
-    peak = float(done.stderr.splitlines()[-1])
     note = f"{entries:,} entries in {seconds:.0f} s"
-    return Result("globus ls -r, memory", peak, "MB", 300, note)
+    return Result("globus ls -r, memory", most, "MB", 300, note)
 
 
 def _timed(lab: GlobusLab, *args: str) -> float:

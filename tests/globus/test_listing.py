@@ -220,11 +220,15 @@ def test_interrupted_and_unreachable(lab: GlobusLab) -> None:
 
 def test_a_reader_that_has_seen_enough_is_no_error(lab: GlobusLab) -> None:
     grow(lab.emulator.rig / "data", 300, 20)
-    done = subprocess.run(
-        f"'{MAPADMIN}' globus ls -r rig: | head -1", shell=True, capture_output=True, text=True,
-        env=lab.environment, timeout=60, check=False,
-    )  # fmt: skip
-    assert (done.stdout, done.stderr) == ("s000/\n", "")
+    with subprocess.Popen(
+        [MAPADMIN, "globus", "ls", "-r", "rig:"], text=True, env=lab.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == "s000/\n"
+        running.stdout.close()
+        assert (running.stderr.read(), running.wait(60)) == ("", 0)
 
 
 def test_mkdir_rename_rm_do_what_they_plan_and_once(lab: GlobusLab) -> None:

@@ -28,6 +28,11 @@ ROWS = {
     "map_ephys.probe_insertion": SESSIONS,
     "map_ephys._unit": SESSIONS * UNITS,
     "map_ephys.__unit_stat": SESSIONS * UNITS,
+    "map_publication.#globus_storage_location": 2,
+    "map_publication.data_set": 2 * SESSIONS,
+    "map_publication.data_set__physical_file": 3 * SESSIONS,
+    "map_publication._archived_raw_ephys": SESSIONS,
+    "map_publication._archived_tracking_video": SESSIONS,
     "alice_spikes.chosen_unit": SESSIONS,
 }
 

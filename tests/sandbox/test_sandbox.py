@@ -129,7 +129,7 @@ def test_json(mariadb_box: Box) -> None:
     assert status == mariadb_box.status()
     assert (status["folder"], status["site"]) == (str(mariadb_box.folder), str(mariadb_box.site))
     names = [part["name"] for part in status["parts"]]
-    assert names == ["database", "pipeline", "globus", "aws"]
+    assert names == ["database", "globus", "pipeline", "aws"]
     assert status["parts"][0]["since"].endswith("Z")
     down = mariadb_box.down("--json").json
     assert (down["exists"], down["up"]) == (True, False)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from mapadmin.admin import Admin
 from mapadmin.aws.commands._app import app
 from mapadmin.aws.commands._open import aws_of
-from mapadmin.aws.policy import policy
+from mapadmin.aws.policy import names_of, policy
 from mapadmin.core.report import Report
 
 
@@ -24,8 +25,11 @@ def policy_command(
 ) -> None:
     """The least IAM policy for this site's use of mapadmin: read-only, or with changes.
 
-    It is made from the table of the calls that mapadmin makes; a call that is not in the table
-    cannot be made. No call is made to print it.
+    It is made from the table of the calls that mapadmin makes, for what the site file names: the
+    instances and buckets of [aws], secrets (aws-secret:…), and stores on S3 that have no keys of
+    their own. No call is made to print it.
     """
     aws = aws_of(ctx, quiet=True)
-    Report(as_json=True).document(policy(aws.settings, aws.region, changes=changes, costs=costs))
+    file = ctx.ensure_object(Admin).site.settings
+    names = names_of(file, aws.settings, aws.region)
+    Report(as_json=True).document(policy(names, changes=changes, costs=costs))

@@ -156,7 +156,7 @@ def _exact(aws: Aws, bucket: str, prefix: str, depth: int, report: Report) -> li
     """All objects of a bucket, added up. Raises ListingError when a part is missing."""
     head = aws.call(calls.BUCKET_HEAD, Bucket=bucket)
     region = head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "")
-    presign = aws.presigner(calls.OBJECTS, region=region)
+    get = aws.getter(calls.OBJECTS, bucket, region=region, connections=THREADS)
 
     def group(key: str) -> str:
         """The folder that a key is counted in: `depth` levels below the prefix."""
@@ -165,11 +165,7 @@ def _exact(aws: Aws, bucket: str, prefix: str, depth: int, report: Report) -> li
 
     total: Tally = {}
     with report.progress(f"Listing {bucket}", unit="objects") as progress:
-        pages = list_all(
-            lambda query: presign({"Bucket": bucket, "EncodingType": "url", **query}),
-            aws.sender(THREADS), prefix, group if depth else lambda _: prefix,
-        )  # fmt: skip
-        for page in pages:
+        for page in list_all(get, prefix, group if depth else lambda _: prefix):
             for name, (objects, size) in page.tally.items():
                 before = total.get(name, (0, 0))
                 total[name] = (before[0] + objects, before[1] + size)

@@ -41,7 +41,7 @@ def _maintenance(form: dict[str, str]) -> tuple[str, str]:
 
 
 def _versions(form: dict[str, str]) -> tuple[str, str]:
-    """Dates from the RDS User Guide, "Supported MySQL engine versions"."""
+    """Dates of the RDS User Guide, "Supported MySQL major versions on Amazon RDS", of May 2026."""
     supports = {
         "8.0": ("2026-07-31", "2029-07-31"),
         "8.4": ("2029-07-31", "2032-07-31"),

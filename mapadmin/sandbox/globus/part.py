@@ -25,8 +25,10 @@ from mapadmin.sandbox.processes import (
     started_at,
     wait_for_end,
 )  # fmt: skip
+from mapadmin.sandbox.tables import LOCATIONS, archived_files
 
 SECRET = "globus-secret"  # noqa: S105  its file in the site's secrets/
+ARCHIVE, RIG = "archive", "rig"  # the collections, and their folders
 PORT = "port"
 MODULE = "mapadmin.sandbox.globus"
 START_SECONDS, STOP_SECONDS = 30.0, 10.0
@@ -40,6 +42,11 @@ class GlobusPart:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def collection(self, name: str) -> str:
+        """The id of a collection, once it is up."""
+        collections = Config.read(self.folder / CONFIG).collections
+        return next(found.id for found in collections if Path(found.root).name == name)
 
     def up(self, work: Work) -> bool:
         """Make its folders and start it."""
@@ -91,7 +98,7 @@ class GlobusPart:
     def _make(self, work: Work) -> bool:
         """The folders, and what there is; the ids are made once. The folder may have been moved."""
         make_private_folder(self.folder)
-        roots = {name: self.folder / name for name in ("archive", "rig")}
+        roots = {name: self.folder / name for name in (ARCHIVE, RIG)}
         for root in roots.values():
             make_private_folder(root)
         path = self.folder / CONFIG
@@ -104,6 +111,7 @@ class GlobusPart:
         else:
             client, ids = new_id(), {name: new_id() for name in roots}
             people = [Identity(new_id(), who, who.partition("@")[0].title()) for who in _PEOPLE]
+            _fill(roots[ARCHIVE])
         owner = f"{client}@clients.auth.globus.org"
         text = config_text(
             Config(
@@ -154,3 +162,11 @@ class GlobusPart:
                 if port is not None and started is not None:
                     return Process(pid, started, int(port[1]))
         return None
+
+
+def _fill(archive: Path) -> None:
+    """The files that the pipeline calls archived. Once: from then on they are the user's."""
+    for _, alias, _, path in archived_files():
+        file = archive / LOCATIONS[alias].strip("/") / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{path}\n")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from mapadmin.aws.calls import On
+from tests.aws.cloud import assert_in_policy, recording
 from tests.cleanup.figures.lab import FigureLab
 
 
@@ -209,15 +212,18 @@ def test_nothing_is_removed_where_2x_names_files_by_path(on_mariadb: FigureLab) 
     assert on_mariadb.tracked() == 5
 
 
-def test_on_s3(on_s3: FigureLab) -> None:
+def test_on_s3(on_s3: FigureLab, tmp_path: Path) -> None:
     on_s3.make(10)
     on_s3.delete(1, 2, 3, 4)
     before = on_s3.files()
     assert (
         "report_store: session1/figure 1.png" in on_s3.lab.ok("cleanup", "figures", "--dry-run").out
     )
-    ran = on_s3.lab.ok("cleanup", "figures")
+    calls = tmp_path / "calls"
+    ran = on_s3.lab.run("cleanup", "figures", **recording(calls))
+    assert ran.code == 0, ran.err
     assert "figures 10 items" in ran.err
+    assert_in_policy(calls, On.STORES, On.STORED)
     assert len(on_s3.trashed()) == 10
     assert on_s3.files() == before - on_s3.trashed()
     assert on_s3.check() == 15
