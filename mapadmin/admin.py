@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from mapadmin.core import output
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
 from mapadmin.core.files import make_private_folder
 from mapadmin.core.report import Report
@@ -138,26 +137,25 @@ def error_boundary(admin: Admin) -> Iterator[None]:
     A traceback is for `--debug`. Its locals are never shown, so a secret cannot be in it.
     """
     report = Report()
-    code = ExitCode.OK
+    code: int | str | None = ExitCode.OK
     try:
         try:
             yield
+        except SystemExit as leaving:  # how typer ends a run, also a good one
+            code = leaving.code
         except (Exception, Interrupted):
             if admin.debug:
                 traceback.print_exc()
             raise
         finally:
             admin.close()
-            _flush_stdout()
+        output.check()
     except MapadminError as error:
         report.error(error)
-        code = error.exit_code
+        code = code or error.exit_code
     except Interrupted:
         report.say("Interrupted.")
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # `mapadmin … | head`: whoever read has seen enough.
-        sys.stderr.close()
     except Exception as error:  # noqa: BLE001  the last one to see it
         report.say(f"Error: something unexpected happened: {type(error).__name__}: {error}")
         if not admin.debug:
@@ -167,15 +165,3 @@ def error_boundary(admin: Admin) -> Iterator[None]:
         code = ExitCode.FAILED
     if code:
         raise SystemExit(code)
-
-
-def _flush_stdout() -> None:
-    """While an error can still be told. Raises MapadminError, and BrokenPipeError as it is."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        # What is still in its buffer would otherwise be tried, and complained about, once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise MapadminError(f"Cannot write the output: {error.strerror}.") from None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mapadmin.core import output
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UsageError
 from mapadmin.core.progress import Progress
 from mapadmin.core.tables import Column, make_console, make_table, plain_table
@@ -60,7 +61,7 @@ class Report:
 
         text = json.dumps(to_plain(data), indent=2, ensure_ascii=False)
         # A lone surrogate (a file name that is not UTF-8) becomes `\udc..`, as JSON writes it.
-        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+        output.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
     def stream(self, rows: Iterable[Any], line: Callable[[Any], str]) -> int:
         """Records as they come, for answers that may be long: a line each; how many there were.
@@ -77,11 +78,13 @@ class Report:
                 json.dumps(to_plain(row), ensure_ascii=False) if self.as_json
                 else one_line(line(row))
             )  # fmt: skip
-            sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+            wanted = output.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
             if time.monotonic() - flushed > _FLUSH_SECONDS:
                 flushed = time.monotonic()
-                sys.stdout.flush()
-        sys.stdout.flush()
+                wanted = output.flush()
+            if not wanted:
+                break
+        output.flush()
         return number
 
     def progress(self, doing: str, *, total: int | None = None, unit: str = "") -> Progress:
@@ -93,7 +96,7 @@ class Report:
         if sys.stdout.isatty():
             make_console(sys.stdout).print(make_table(rows, columns, title))
         else:
-            sys.stdout.write(plain_table(rows, columns, title))
+            output.write(plain_table(rows, columns, title))
 
     def watch(
         self, look: Callable[[], tuple[str, Sequence[Any]]], columns: Sequence[Column], *,
@@ -113,12 +116,19 @@ class Report:
                     self.document(rows)
                 else:
                     self.print_table(rows, columns, title)
-                sys.stdout.flush()
+                if not output.flush():
+                    return
                 time.sleep(seconds)
 
     def text(self, text: str) -> None:
         """A line of data on stdout."""
-        sys.stdout.write(text + "\n")
+        output.write(text + "\n")
+
+    def once(self, text: str) -> None:
+        """A line of data that is shown this once. Raises MapadminError when it is not out."""
+        self.text(text)
+        if not output.flush():
+            raise output.lost()
 
     # --- plans ----------------------------------------------------------------------------------
 
@@ -213,8 +223,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """A sentence for the person; never data, so it goes to stderr."""
-        sys.stdout.flush()
-        sys.stderr.write(printable(text) + "\n")
+        output.tell(printable(text) + "\n")
 
     def error(self, error: MapadminError) -> None:
         """The sentence of an error and its remedy."""
