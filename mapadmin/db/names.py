@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from mapadmin.core.errors import UsageError
-from mapadmin.db.grants import Account, Flavour, GrantTables, glob_to_pattern
+from mapadmin.db.grants import Account, Flavour, GrantTables, Level, Scope, glob_to_pattern
 from mapadmin.site import Site
 
 MAX_PATTERN = 64  # characters of a schema pattern in a grant; beyond it the server says 1102
@@ -31,6 +31,11 @@ def own_pattern(name: str) -> str:
     r"""The stored pattern of the schemas that a person owns: `alice\_%`."""
     literal = re.sub(r"([*?\[.()])", r"[\1]", name)
     return glob_to_pattern(f"{literal}_*")
+
+
+def own_scope(name: str, tables: GrantTables) -> Scope:
+    """The schemas that a person owns, as this server stores them."""
+    return tables.stored(Scope(Level.DATABASE, own_pattern(name)))
 
 
 class NameRules:
@@ -56,7 +61,7 @@ class NameRules:
                 self._longer[head].add(name)
         self._schemas: dict[str, list[str]] = defaultdict(list)
         for schema in sorted(tables.schemas):
-            for head in _heads(schema):
+            for head in _heads(schema.lower() if tables.folds else schema):
                 self._schemas[head].append(schema)
 
     def check(
@@ -96,7 +101,7 @@ class NameRules:
 
     def _inheritance(self, name: str) -> str | None:
         """Whether a new account would find schemas of its name, left by somebody before."""
-        found = self._schemas.get(name)
+        found = self._schemas.get(name.lower() if self._tables.folds else name)
         if not found or Account(name) in self._tables.accounts:
             return None
         return (

@@ -20,7 +20,7 @@ from mapadmin.db.grants import (
     Scope,
     parse_scope,
 )
-from mapadmin.db.names import MAX_PATTERN, own_pattern
+from mapadmin.db.names import MAX_PATTERN, own_scope
 from mapadmin.db.rights.patterns import add_up
 from mapadmin.db.statements import GLOBAL_PRIVILEGES, STATIC_PRIVILEGES, check_privileges
 from mapadmin.site import SITE_FILE, Person, Site
@@ -51,7 +51,7 @@ class Policy:
     def __init__(self, site: Site, tables: GrantTables, own: Account, today: date) -> None:
         self.site = site
         self.today = today
-        self._flavour = tables.flavour
+        self._tables = tables
         self.every_privilege = grantable(tables, own)
         self._roles = {name: self._role(name) for name in site.settings.roles}
 
@@ -96,10 +96,10 @@ class Policy:
         for scope, privileges in self._parse(person.grants, where).items():
             grants[scope] = grants.get(scope, frozenset()) | privileges
         if own:
-            scope = Scope(Level.DATABASE, own_pattern(name))
+            scope = own_scope(name, self._tables)
             grants[scope] = grants.get(scope, frozenset()) | self.every_privilege
         try:
-            return add_up(grants, self._flavour)
+            return add_up(grants, self._tables.flavour)
         except ValueError as error:
             raise SettingsError(
                 f"{where}: {error}.", remedy="Write patterns of which one contains the other."
@@ -109,7 +109,7 @@ class Policy:
         out: dict[Scope, Privileges] = {}
         for text, names in grants.items():
             try:
-                scope = parse_scope(text)
+                scope = self._tables.stored(parse_scope(text))
             except ValueError as error:
                 raise SettingsError(f"{where}: {error}.") from None
             if scope.level is Level.DATABASE and len(scope.schema) > MAX_PATTERN:
@@ -162,8 +162,7 @@ def grantable(tables: GrantTables, own: Account) -> Privileges:
     if any(GRANT_OPTION in privileges for privileges in state.grants.values()):
         return tables.database_privileges
     usual = Counter(
-        tables.database_privileges
-        & one.grants.get(Scope(Level.DATABASE, own_pattern(account.user)), frozenset())
+        tables.database_privileges & one.grants.get(own_scope(account.user, tables), frozenset())
         for account, one in tables.accounts.items()
     )
     del usual[frozenset()]

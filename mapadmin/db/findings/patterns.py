@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
 from mapadmin.db.grants import Account, Level, Scope
-from mapadmin.db.names import own_pattern
+from mapadmin.db.names import own_scope
 from mapadmin.db.rights.effective import PUBLIC
 
 _ESCAPED_OR_BARE = re.compile(r"\\.|_", re.DOTALL)
@@ -81,7 +81,7 @@ def dangling(facts: Facts) -> Iterator[AuditFinding]:
             if (
                 scope.level not in (Level.GLOBAL, Level.PROXY)
                 and not facts.expects(account, scope, privileges)
-                and not _is_own(account, scope)
+                and not _is_own(facts, account, scope)
                 and not _exists(facts, scope)
             ):
                 held = facts.described({scope: privileges})
@@ -90,8 +90,8 @@ def dangling(facts: Facts) -> Iterator[AuditFinding]:
                 )
 
 
-def _is_own(account: Account, scope: Scope) -> bool:
-    own = own_pattern(account.user)
+def _is_own(facts: Facts, account: Account, scope: Scope) -> bool:
+    own = own_scope(account.user, facts.tables).schema
     return scope.level is Level.DATABASE and meant(scope.schema) in (own, own.replace(r"\_%", "%"))
 
 
