@@ -163,13 +163,17 @@ def taken(name: str, site: Site, own: Account) -> str | None:
     return None
 
 
-def check_host(host: str) -> None:
-    """Refuse a host pattern that the server would refuse, or silently cut. Raises UsageError."""
+def check_host(host: str) -> str:
+    """A host pattern as the server stores it: in lower case.
+
+    Raises UsageError for one that the server would refuse, or silently cut.
+    """
     if not host or len(host) > MAX_HOST or not re.fullmatch(r"[A-Za-z0-9.:%_/-]+", host):
         raise UsageError(
             f"{host!r} is not a host pattern.",
             remedy="Use a name, an address, a network (10.1.0.0/255.255.0.0) or % for any.",
         )
+    return host.lower()
 
 
 def owner_of(schema: str, names: Iterable[str]) -> str:

@@ -77,6 +77,7 @@ def recall(database: Database, name: str) -> tuple[Person | None, bool]:
 
 def managed_accounts(database: Database, name: str, host: str | None) -> list[Account]:
     """The existing accounts of a name that mapadmin manages. Raises UsageError without any."""
+    host = host if host is None else host.lower()
     accounts = [
         account
         for account in sorted(database.managed)
@@ -150,6 +151,9 @@ def change_plan(database: Database, name: str, changed: Person, *, service: bool
     for wanted in database.policy.wanted(name, changed, service=service):
         known = database.managed.get(wanted.account)
         if wanted.account not in database.tables.accounts:
+            changes.notes.append(
+                f"{wanted.account} is not on the server, so nothing is changed there"
+            )
             continue
         if known is None:
             changes.notes.append(

@@ -138,7 +138,8 @@ class State:
         if not self.exists:
             return {}
         rows = self._server.query(
-            f"SELECT user, host, state, role, service, expires FROM {self.table('account')}"
+            f"SELECT user, LOWER(host), state, role, service, expires FROM {self.table('account')} "
+            "ORDER BY host"  # one in lower case, as the server has it, comes last
         )
         return {
             Account(user, host): Managed(
@@ -164,7 +165,7 @@ class State:
     def forget(self, account: Account) -> Sql:
         """The statement that forgets an account."""
         return Sql(
-            f"DELETE FROM {self.table('account')} WHERE user = %s AND host = %s",
+            f"DELETE FROM {self.table('account')} WHERE user = %s AND LOWER(host) = %s",
             args=(account.user, account.host),
         )
 

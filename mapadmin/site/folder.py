@@ -163,6 +163,11 @@ def _check_people(site: Site) -> None:
             raise SettingsError(
                 f"{where}: {name} has no hosts, or an empty one.", remedy='Use hosts = ["%"].'
             )
+        if len(set(person.hosts)) < len(person.hosts):
+            twice = next(host for host in person.hosts if person.hosts.count(host) > 1)
+            raise SettingsError(
+                f"{where}: {name} has the host {twice!r} twice (to the server, case is the same)."
+            )
 
 
 def _read(path: Path, cls: type[_T]) -> _T:

@@ -74,7 +74,7 @@ def add_user(
     admin = ctx.ensure_object(Admin)
     mode = Mode(dry_run=dry_run, as_json=as_json)
     require_role(admin.site, role)
-    check_host(host)
+    host = check_host(host)
     handover = Handover(password_file, dj_config, dj_version, given=password_stdin or prompt)
     handover.check(as_json=as_json)
     asked = Person(
