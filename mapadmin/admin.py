@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from mapadmin.core import output
-from mapadmin.core.errors import ExitCode, Interrupted, MapadminError
+from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, SettingsError
 from mapadmin.core.files import make_private_folder
 from mapadmin.core.report import Report
 
@@ -61,13 +61,32 @@ class Admin:
         self.debug = debug
         self.connect_database = connect_database
         self._stack = ExitStack()
+        self._read_at: object = None
 
     @cached_property
     def site(self) -> Site:
         """The site folder, read and checked when first asked for."""
-        from mapadmin.site import find_site, load_site  # not for --help
+        from mapadmin.site import find_site, load_site, stamp  # not for --help
 
-        return load_site(find_site(self.site_option))
+        folder = find_site(self.site_option)
+        self._read_at = stamp(folder)
+        return load_site(folder)
+
+    def refresh_site(self) -> None:
+        """Read the site folder again, should somebody have changed it since.
+
+        Raises SettingsError, also when it names another database than the one in use.
+        """
+        from mapadmin.site import stamp
+
+        before = self.site
+        if stamp(before.folder) == self._read_at:
+            return
+        del self.site
+        if self.site.settings.database != before.settings.database:
+            raise SettingsError(
+                f"[database] in {before.folder} was changed meanwhile.", remedy="Run it again."
+            )
 
     @property
     def journal_path(self) -> Path:

@@ -16,7 +16,7 @@ from mapadmin.core import output
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UsageError
 from mapadmin.core.progress import Progress
 from mapadmin.core.tables import Column, make_console, make_table, plain_table
-from mapadmin.core.text import count, one_line, printable, to_plain
+from mapadmin.core.text import count, encodable, one_line, printable, to_plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,8 +60,7 @@ class Report:
         import json
 
         text = json.dumps(to_plain(data), indent=2, ensure_ascii=False)
-        # A lone surrogate (a file name that is not UTF-8) becomes `\udc..`, as JSON writes it.
-        output.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+        output.write(encodable(text) + "\n")
 
     def stream(self, rows: Iterable[Any], line: Callable[[Any], str]) -> int:
         """Records as they come, for answers that may be long: a line each; how many there were.
@@ -78,7 +77,7 @@ class Report:
                 json.dumps(to_plain(row), ensure_ascii=False) if self.as_json
                 else one_line(line(row))
             )  # fmt: skip
-            wanted = output.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+            wanted = output.write(encodable(text) + "\n")
             if time.monotonic() - flushed > _FLUSH_SECONDS:
                 flushed = time.monotonic()
                 wanted = output.flush()
