@@ -163,6 +163,17 @@ def taken(name: str, site: Site, own: Account) -> str | None:
     return None
 
 
+def off_limits(user: str, site: Site, own: Account) -> str:
+    """Why accounts of this name are never changed, whatever is remembered of them; else empty."""
+    if user == own.user:
+        return "it is mapadmin's own account"
+    if is_system(user):
+        return "it is an account of the server's own"
+    if user in site.database.ignore_accounts:
+        return "it is in database.ignore_accounts"
+    return ""
+
+
 def check_host(host: str) -> str:
     """A host pattern as the server stores it: in lower case.
 
