@@ -88,6 +88,10 @@ class NameRules:
         lower = name.lower()
         if lower in (project.lower(), *_heads(project.lower())) or project.lower() in _heads(lower):
             return f"its schemas would be the project's ({project}_*)"
+        for schema in (self._site.database.schema, *sorted(SYSTEM_SCHEMAS)):
+            if lower in _heads(schema.lower()):
+                whose = "the server's" if schema in SYSTEM_SCHEMAS else "mapadmin's"
+                return f"its schemas would include {schema}, {whose} own"
         longer = self._longer.get(lower, set()) - {name}
         if longer:
             return f"{name}_* would also be the schemas of {min(longer)}"

@@ -18,12 +18,16 @@ from mapadmin.db.grants import (
     Level,
     Privileges,
     Scope,
+    has_wildcard,
     parse_scope,
 )
-from mapadmin.db.names import MAX_PATTERN, own_scope
+from mapadmin.db.names import MAX_PATTERN, SYSTEM_SCHEMAS, own_scope
+from mapadmin.db.rights.matching import matches
 from mapadmin.db.rights.patterns import add_up
 from mapadmin.db.statements import GLOBAL_PRIVILEGES, STATIC_PRIVILEGES, check_privileges
 from mapadmin.site import SITE_FILE, Person, Site
+
+READING = frozenset({"SELECT", "SHOW VIEW"})
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -98,12 +102,30 @@ class Policy:
         if own:
             scope = own_scope(name, self._tables)
             grants[scope] = grants.get(scope, frozenset()) | self.every_privilege
+        self._refuse_others(grants, where)
         try:
             return add_up(grants, self._tables.flavour)
         except ValueError as error:
             raise SettingsError(
                 f"{where}: {error}.", remedy="Write patterns of which one contains the other."
             ) from None
+
+    def _refuse_others(self, grants: Grants, where: str) -> None:
+        """No wildcard may let anybody change what is mapadmin's or the server's own."""
+        own = self.site.database.schema
+        if self._tables.partial_revokes:
+            return  # every name is literal there
+        for scope, privileges in sorted(grants.items()):
+            if scope.level is Level.DATABASE and privileges - READING:
+                opened = opened_schema(scope.schema, self.site.database.schema, self._tables)
+                if opened:
+                    whose = "mapadmin's" if opened == own else "the server's"
+                    raise SettingsError(
+                        f"{where}: a grant on {scope} would also open {opened}, {whose} own "
+                        "schema.",
+                        remedy="Write a narrower pattern, or a name without wildcards"
+                        + (", or use another database.schema." if opened == own else "."),
+                    )
 
     def _parse(self, grants: Mapping[str, Sequence[str]], where: str) -> dict[Scope, Privileges]:
         out: dict[Scope, Privileges] = {}
@@ -145,6 +167,19 @@ class Policy:
 def is_expired(person: Person, today: date) -> bool:
     """Whether the last day of an account is over."""
     return person.expires is not None and person.expires < today
+
+
+def opened_schema(pattern: str, own: str, tables: GrantTables) -> str:
+    """The schema of mapadmin's (`own`) or the server's that a stored pattern matches by a wildcard.
+
+    Empty when there is none. A name without wildcards was meant.
+    """
+    if not has_wildcard(pattern):
+        return ""
+    for schema in (own, *sorted(SYSTEM_SCHEMAS)):
+        if matches(tables.flavour, pattern, schema.lower() if tables.folds else schema):
+            return schema
+    return ""
 
 
 def grantable(tables: GrantTables, own: Account) -> Privileges:

@@ -137,7 +137,7 @@ def _has_site_file(folder: Path) -> bool:
 
 def stamp(folder: Path) -> object:
     """What is another value after any change of the folder's two files."""
-    out = []
+    out: list[object] = []
     for name in (SITE_FILE, PEOPLE_FILE):
         try:
             found = (folder / name).stat()

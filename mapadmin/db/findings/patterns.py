@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
 from mapadmin.db.grants import Account, Level, Scope
 from mapadmin.db.names import own_scope
+from mapadmin.db.policy import READING
 from mapadmin.db.rights.effective import PUBLIC
 
 _ESCAPED_OR_BARE = re.compile(r"\\.|_", re.DOTALL)
@@ -34,6 +35,11 @@ COLLISION = Rule(
 )
 NO_SCHEMA = Rule(
     "role-on-nothing", "Check the pattern in mapadmin.toml, if schemas should be there by now."
+)
+OPENED = Rule(
+    "own-schema-open",
+    "Whoever can change mapadmin's schema decides whose account is managed and what the journal "
+    "says: grant on a narrower pattern (`map_*`), or use another database.schema.",
 )
 HIDDEN = Rule("schemas-not-visible", "Grant SHOW DATABASES to mapadmin's account.")
 
@@ -114,6 +120,24 @@ def orphans(facts: Facts) -> Iterator[AuditFinding]:
             )  # fmt: skip
 
 
+def opened(facts: Facts) -> Iterator[AuditFinding]:
+    """Grants by which mapadmin's schema can be changed; by name, they may be meant."""
+    own = facts.settings.schema
+    for account, state in facts.audited.items():
+        for scope, privileges in sorted(state.grants.items()):
+            held = privileges - READING
+            if (
+                held
+                and scope.level in (Level.DATABASE, Level.TABLE, Level.COLUMN)
+                and facts.schemas.match(scope.schema, own)
+            ):
+                meant_so = facts.expects(account, scope, privileges)
+                yield OPENED.found(
+                    Severity.LOW if meant_so else Severity.CRITICAL, account,
+                    f"it can change {own} by {facts.described({scope: held})}",
+                )  # fmt: skip
+
+
 def collisions(facts: Facts) -> Iterator[AuditFinding]:
     r"""`al\_%` are also the schemas of al_ice, and of the project if it is called al."""
     project = facts.settings.project_prefix
@@ -154,4 +178,4 @@ def empty_roles(facts: Facts) -> Iterator[AuditFinding]:
             )
 
 
-ALL = (unescaped, dangling, orphans, collisions, empty_roles)
+ALL = (unescaped, dangling, orphans, opened, collisions, empty_roles)
