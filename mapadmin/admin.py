@@ -114,8 +114,9 @@ class Admin:
         reported, also of a run that failed: it hands over what was made. A failed run raises
         its error once it has been reported, with the exit code that goes with it.
         """
+        from mapadmin.core.interruption import held_back
         from mapadmin.core.journal import Journal  # most commands change nothing
-        from mapadmin.core.plan import Outcome, carry_out, held_back
+        from mapadmin.core.plan import Outcome, carry_out
 
         report = Report(as_json=mode.as_json)
         if not plan:
