@@ -24,7 +24,13 @@ from mapadmin.db.grants import (
 from mapadmin.db.names import MAX_PATTERN, SYSTEM_SCHEMAS, own_scope
 from mapadmin.db.rights.matching import matches
 from mapadmin.db.rights.patterns import add_up
-from mapadmin.db.statements import GLOBAL_PRIVILEGES, STATIC_PRIVILEGES, check_privileges
+from mapadmin.db.statements import (
+    GLOBAL_PRIVILEGES,
+    HOLDABLE,
+    STATIC_PRIVILEGES,
+    canonical,
+    check_privileges,
+)
 from mapadmin.site import SITE_FILE, Person, Site
 
 READING = frozenset({"SELECT", "SHOW VIEW"})
@@ -144,24 +150,33 @@ class Policy:
         return out
 
     def _privileges(self, scope: Scope, names: Iterable[str], where: str) -> Privileges:
-        privileges = frozenset(" ".join(name.upper().split()) for name in names)
+        privileges = frozenset(canonical(name, self._tables.flavour) for name in names)
         if privileges & {"ALL", "ALL PRIVILEGES"}:
             if scope.level is not Level.DATABASE:
                 raise SettingsError(f"{where}: ALL is for schemas only.", remedy="Name privileges.")
             privileges = privileges - {"ALL", "ALL PRIVILEGES"} | self.every_privilege
-        known = STATIC_PRIVILEGES if scope != GLOBAL else None
         for privilege in sorted(privileges):
-            if known is not None and privilege not in known:
-                raise SettingsError(f"{where}: {privilege!r} is not a privilege.")
-            if scope.level is not Level.GLOBAL and privilege in GLOBAL_PRIVILEGES:
-                raise SettingsError(
-                    f"{where}: {privilege} cannot be had on single schemas.",
-                    remedy=f'It is granted on everything: "*.*" = ["{privilege}"].',
-                )
+            _check_privilege(scope, privilege, where)
         check_privileges(privileges)
         if not privileges:
             raise SettingsError(f"{where} has no privileges.", remedy='For example: ["SELECT"].')
         return privileges
+
+
+def _check_privilege(scope: Scope, privilege: str, where: str) -> None:
+    """Refuse what no server grants there, or what no server remembers."""
+    anywhere = scope == GLOBAL and privilege != "USAGE"  # that is to have none
+    if privilege not in STATIC_PRIVILEGES and not anywhere:
+        raise SettingsError(f"{where}: {privilege!r} is not a privilege.")
+    if scope != GLOBAL and privilege in GLOBAL_PRIVILEGES:
+        raise SettingsError(
+            f"{where}: {privilege} cannot be had on single schemas.",
+            remedy=f'It is granted on everything: "*.*" = ["{privilege}"].',
+        )
+    holdable = HOLDABLE.get(scope.level)
+    if holdable is not None and privilege not in holdable:
+        what = scope.level.name.lower().replace("_", " ")
+        raise SettingsError(f"{where}: {privilege} cannot be had on a {what}.")
 
 
 def is_expired(person: Person, today: date) -> bool:

@@ -40,6 +40,28 @@ GLOBAL_PRIVILEGES = frozenset(
         "\n    ", ""
     ).split(",")
 )
+# Those that can be had on what is smaller than a schema; all others give an error each time.
+_ON_A_ROUTINE = frozenset({"EXECUTE", "ALTER ROUTINE", "SHOW CREATE ROUTINE", GRANT_OPTION})
+HOLDABLE: dict[Level, Privileges] = {
+    Level.COLUMN: frozenset({"SELECT", "INSERT", "UPDATE", "REFERENCES"}),
+    Level.TABLE: frozenset(
+        """ALTER,CREATE,CREATE VIEW,DELETE,DELETE HISTORY,DROP,GRANT OPTION,INDEX,INSERT,REFERENCES,
+        SELECT,SHOW VIEW,TRIGGER,UPDATE""".replace("\n        ", "").split(",")
+    ),
+    **dict.fromkeys(ROUTINES, _ON_A_ROUTINE),
+}
+# What a server takes, and by which name it stores and shows it.
+_SYNONYMS: dict[Flavour, dict[str, str]] = {
+    Flavour.MYSQL: {},
+    Flavour.MARIADB: {
+        "REPLICATION CLIENT": "BINLOG MONITOR",
+        "REPLICA MONITOR": "SLAVE MONITOR",
+        "REPLICATION REPLICA": "REPLICATION SLAVE",
+        "REPLICATION REPLICA ADMIN": "REPLICATION SLAVE ADMIN",
+        "DELETE VERSIONING ROWS": "DELETE HISTORY",
+        "READ ONLY ADMIN": "READ_ONLY ADMIN",
+    },
+}
 # MySQL's dynamic and MariaDB's newer global privileges: whatever a server of the future names
 # must still be revocable, so these are known by their form.
 _DYNAMIC = re.compile(r"[A-Z][A-Z0-9_]*(?: [A-Z]+){0,2}")
@@ -101,6 +123,12 @@ def identifier(name: str) -> str:
     if not name or "\0" in name:
         raise MapadminError(f"{name!r} cannot be the name of a schema or table.")
     return "`" + name.replace("`", "``").replace("%", "%%") + "`"
+
+
+def canonical(privilege: str, flavour: Flavour) -> str:
+    """A privilege by the name that the server stores it by, however it is written."""
+    name = " ".join(privilege.upper().split())
+    return _SYNONYMS[flavour].get(name, name)
 
 
 def check_privileges(privileges: Iterable[str]) -> None:
