@@ -22,18 +22,17 @@ from mapadmin.db.grants import (
     parse_scope,
 )
 from mapadmin.db.names import MAX_PATTERN, SYSTEM_SCHEMAS, own_scope
-from mapadmin.db.rights.matching import matches
-from mapadmin.db.rights.patterns import add_up
-from mapadmin.db.statements import (
+from mapadmin.db.privileges import (
     GLOBAL_PRIVILEGES,
     HOLDABLE,
+    READING,
     STATIC_PRIVILEGES,
     canonical,
     check_privileges,
 )
+from mapadmin.db.rights.matching import matches
+from mapadmin.db.rights.patterns import add_up
 from mapadmin.site import SITE_FILE, Person, Site
-
-READING = frozenset({"SELECT", "SHOW VIEW"})
 
 
 class Wanted(msgspec.Struct, frozen=True):

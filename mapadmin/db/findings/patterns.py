@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
 from mapadmin.db.grants import Account, Level, Scope
 from mapadmin.db.names import own_scope
-from mapadmin.db.policy import READING
+from mapadmin.db.privileges import READING
 from mapadmin.db.rights.effective import PUBLIC
 
 _ESCAPED_OR_BARE = re.compile(r"\\.|_", re.DOTALL)

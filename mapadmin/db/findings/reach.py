@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
-from mapadmin.db.findings.power import READING, granted
+from mapadmin.db.findings.power import granted
 from mapadmin.db.grants import GLOBAL, Account, Flavour, Grants, Level, Privileges
 from mapadmin.db.names import own_scope
 from mapadmin.db.policy import Wanted
+from mapadmin.db.privileges import READING
 from mapadmin.db.rights.effective import PUBLIC, Resolver, Session
 
 _NOTHING: Privileges = frozenset()
