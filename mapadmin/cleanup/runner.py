@@ -19,7 +19,8 @@ from mapadmin.core.lock import file_lock
 from mapadmin.core.report import Report
 from mapadmin.core.text import count, human_bytes
 from mapadmin.db.database import open_database
-from mapadmin.db.state import Doing, State
+from mapadmin.db.state import State
+from mapadmin.db.turns import Doing, turn
 
 if TYPE_CHECKING:
     from mapadmin.db.database import Database
@@ -148,7 +149,7 @@ def _only_one(admin: Admin, stack: ExitStack) -> Database:
     stack.enter_context(file_lock(folder / "cleanup.lock", command=admin.command))
     database = open_database(admin)
     state = State(database.server)
-    stack.enter_context(state.lock(admin.command, wait=0.0, doing=Doing.CLEANING))
+    stack.enter_context(turn(state, admin.command, wait=0.0, doing=Doing.CLEANING))
     return database
 
 

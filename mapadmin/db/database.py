@@ -24,6 +24,7 @@ from mapadmin.db.processes import KillStep, execute_kills
 from mapadmin.db.server import BATCH, Server, connect
 from mapadmin.db.state import Managed, State
 from mapadmin.db.statements import SqlStep, merge
+from mapadmin.db.turns import turn
 from mapadmin.people_file import Value, remove_entry, set_entry
 
 if TYPE_CHECKING:
@@ -172,6 +173,6 @@ def changing(admin: Admin, mode: Mode) -> Iterator[Database]:
     if mode.dry_run:
         yield database
         return
-    with State(database.server).lock(admin.command):
+    with turn(State(database.server), admin.command):
         admin.refresh_site()  # whoever had the lock before may have written people.toml
         yield database

@@ -6,11 +6,8 @@ Everything that only reads works without it.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
@@ -19,9 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mapadmin.core.errors import MapadminError
-from mapadmin.core.identity import whoami
 from mapadmin.core.journal import Entry, Marks, read_entries
-from mapadmin.core.lock import Holder, LockedError
 from mapadmin.core.text import encodable
 from mapadmin.db.grants import Account
 from mapadmin.db.server import StatementError
@@ -33,7 +28,6 @@ if TYPE_CHECKING:
     from mapadmin.db.server import Server
 
 LAYOUT_VERSION = 1
-_MAX_LOCK_NAME = 64  # characters
 
 _TABLES = {
     "account": """(
@@ -65,13 +59,6 @@ class Stage(StrEnum):
     MANAGED = "managed"
 
 
-class Doing(StrEnum):
-    """What one mapadmin at a time does on a server; the words say what it is doing."""
-
-    CHANGING = "changing accounts"
-    CLEANING = "cleaning up"
-
-
 class Managed(msgspec.Struct, frozen=True):
     """What mapadmin remembers of an account that it manages."""
 
@@ -82,19 +69,11 @@ class Managed(msgspec.Struct, frozen=True):
     expires: date | None = None
 
 
-def lock_name(doing: Doing, schema: str) -> str:
-    """The server's name of a lock: at most 64 characters, beyond which MySQL refuses it."""
-    name = f"mapadmin:{schema}" if doing is Doing.CHANGING else f"mapadmin:{doing}:{schema}"
-    if len(name) <= _MAX_LOCK_NAME:
-        return name
-    return f"mapadmin:{doing}:{hashlib.sha256(schema.encode()).hexdigest()[:32]}"
-
-
 class State:
     """The schema `[database] schema`, with its tables."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self.server = server
         self._name = server.settings.schema
 
     @property
@@ -105,7 +84,7 @@ class State:
     @cached_property
     def _found(self) -> frozenset[str]:
         """The tables that are there, as it was when this was first asked for."""
-        rows = self._server.query(
+        rows = self.server.query(
             "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s "
             "UNION ALL SELECT '' FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s",
             [self._name, self._name],
@@ -113,8 +92,12 @@ class State:
         found = frozenset(str(name).lower() for (name,) in rows)
         if found == {""}:  # it is empty, or hidden from this account, which is an error
             with suppress(StatementError):
-                self._server.query(f"SELECT 1 FROM {self.table('account')} LIMIT 0")
+                self.server.query(f"SELECT 1 FROM {self.table('account')} LIMIT 0")
         return found
+
+    def has(self, table: str) -> bool:
+        """Whether one of its tables is there."""
+        return table in self._found
 
     def table(self, name: str) -> str:
         """A table's quoted, qualified name, for statements with driver parameters."""
@@ -153,14 +136,14 @@ class State:
         )  # fmt: skip
 
     def _layout(self) -> int | None:
-        rows = self._server.query(
+        rows = self.server.query(
             "SELECT COUNT(*) FROM information_schema.TABLES "
             "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
             [self._name, _META],
         )
         if not rows[0][0]:
             return None
-        found = self._server.query(f"SELECT value FROM {self.table(_META)} WHERE name = 'layout'")
+        found = self.server.query(f"SELECT value FROM {self.table(_META)} WHERE name = 'layout'")
         layout = int(found[0][0]) if found else None
         if layout is not None and layout > LAYOUT_VERSION:
             raise MapadminError(
@@ -173,9 +156,9 @@ class State:
 
     def managed(self) -> Mapping[Account, Managed]:
         """All accounts that mapadmin manages; none when the schema is not there."""
-        if "account" not in self._found:
+        if not self.has("account"):
             return {}
-        rows = self._server.query(
+        rows = self.server.query(
             f"SELECT user, LOWER(host), state, role, service, expires FROM {self.table('account')} "
             "ORDER BY host"  # one in lower case, as the server has it, comes last
         )
@@ -207,48 +190,6 @@ class State:
             args=(account.user, account.host),
         )
 
-    # --- lock -----------------------------------------------------------------------------------
-
-    @contextmanager
-    def lock(
-        self, command: str, *, wait: float = 3.0, doing: Doing = Doing.CHANGING
-    ) -> Iterator[None]:
-        """Be the only mapadmin that does this kind of work on this server, for the body.
-
-        Raises LockedError naming the holder, after `wait` seconds.
-        """
-        name = lock_name(doing, self._name)
-        if not self._server.acquire_lock(name, wait):
-            raise LockedError(
-                f"Another mapadmin is {doing} on this server: {self._holder(name)}.",
-                remedy="Wait for it to finish, then run this again.",
-            )
-        try:
-            if "holder" in self._found:
-                me = whoami()
-                row = Holder(me.who, me.host, os.getpid(), encodable(command), time.time())
-                self._server.query(
-                    f"REPLACE INTO {self.table('holder')} VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                    [name, self._server.connection_id, *msgspec.structs.astuple(row)],
-                )
-            yield
-        finally:
-            self._server.release_lock(name)
-
-    def _holder(self, name: str) -> str:
-        number = self._server.lock_holder(name)
-        if number is None:
-            return "it has finished just now"
-        if "holder" in self._found:
-            rows = self._server.query(
-                f"SELECT who, place, pid, command, since FROM {self.table('holder')} "
-                "WHERE lock_name = %s AND connection_id = %s",
-                [name, number],
-            )
-            if rows:
-                return str(Holder(*rows[0]))
-        return f"connection {number}"
-
     # --- journal --------------------------------------------------------------------------------
 
     def mirror(self, journal: Path) -> int:
@@ -257,7 +198,7 @@ class State:
         How far the file has been copied, and to where, is kept beside it. Entries are named by
         (run, seq), so copying one twice is no harm.
         """
-        settings = self._server.settings
+        settings = self.server.settings
         here = f"{settings.host}:{settings.port}/{settings.schema}"
         marks = Marks.beside(journal)
         batch = list(read_entries(journal, offset=marks.offset(here)))
@@ -266,7 +207,7 @@ class State:
         for start in range(0, len(batch), 500):
             part = batch[start : start + 500]
             values = ", ".join([f"({row})"] * len(part))
-            self._server.query(
+            self.server.query(
                 f"INSERT IGNORE INTO {self.table('journal')} ({columns}) VALUES {values}",
                 [
                     encodable(value) if isinstance(value, str) else value
@@ -280,10 +221,10 @@ class State:
 
     def journal(self, *, limit: int) -> list[Entry]:
         """The newest `limit` entries of all machines, oldest first."""
-        if "journal" not in self._found:
+        if not self.has("journal"):
             return []
         columns = ", ".join(Entry.__struct_fields__)
-        rows = self._server.query(
+        rows = self.server.query(
             f"SELECT {columns} FROM {self.table('journal')} "
             "ORDER BY time DESC, run DESC, seq DESC LIMIT %s",
             [limit],
