@@ -30,7 +30,7 @@ from mapadmin.db.privileges import (
     canonical,
     check_privileges,
 )
-from mapadmin.db.rights.matching import matches
+from mapadmin.db.rights.matching import literal_prefix, matches
 from mapadmin.db.rights.patterns import add_up
 from mapadmin.site import SITE_FILE, Person, Site
 
@@ -61,6 +61,10 @@ class Policy:
         self.site = site
         self.today = today
         self._tables = tables
+        self._guarded = [
+            (schema, (schema.lower() if tables.folds else schema).encode())
+            for schema in (site.database.schema, *sorted(SYSTEM_SCHEMAS))
+        ]
         self.every_privilege = grantable(tables, own)
         self._roles = {name: self._role(name) for name in site.settings.roles}
 
@@ -120,9 +124,9 @@ class Policy:
         own = self.site.database.schema
         if self._tables.partial_revokes:
             return  # every name is literal there
-        for scope, privileges in sorted(grants.items()):
-            if scope.level is Level.DATABASE and privileges - READING:
-                opened = opened_schema(scope.schema, self.site.database.schema, self._tables)
+        for scope, privileges in grants.items():
+            if scope.level is Level.DATABASE and not privileges <= READING:
+                opened = self._opened(scope.schema)
                 if opened:
                     whose = "mapadmin's" if opened == own else "the server's"
                     raise SettingsError(
@@ -131,6 +135,18 @@ class Policy:
                         remedy="Write a narrower pattern, or a name without wildcards"
                         + (", or use another database.schema." if opened == own else "."),
                     )
+
+    def _opened(self, pattern: str) -> str:
+        """The schema of mapadmin's or the server's that a pattern matches by a wildcard, or ""."""
+        start = literal_prefix(pattern)  # a quick look, which is enough for nearly all
+        for schema, stored in self._guarded:
+            if (
+                stored.startswith(start)
+                and has_wildcard(pattern)  # a name without one was meant
+                and matches(self._tables.flavour, pattern, stored.decode())
+            ):
+                return schema
+        return ""
 
     def _parse(self, grants: Mapping[str, Sequence[str]], where: str) -> dict[Scope, Privileges]:
         out: dict[Scope, Privileges] = {}
@@ -181,19 +197,6 @@ def _check_privilege(scope: Scope, privilege: str, where: str) -> None:
 def is_expired(person: Person, today: date) -> bool:
     """Whether the last day of an account is over."""
     return person.expires is not None and person.expires < today
-
-
-def opened_schema(pattern: str, own: str, tables: GrantTables) -> str:
-    """The schema of mapadmin's (`own`) or the server's that a stored pattern matches by a wildcard.
-
-    Empty when there is none. A name without wildcards was meant.
-    """
-    if not has_wildcard(pattern):
-        return ""
-    for schema in (own, *sorted(SYSTEM_SCHEMAS)):
-        if matches(tables.flavour, pattern, schema.lower() if tables.folds else schema):
-            return schema
-    return ""
 
 
 def grantable(tables: GrantTables, own: Account) -> Privileges:
