@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, ReaderGone
+from mapadmin.core import output
+from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, SettingsError
 from mapadmin.core.files import make_private_folder
 from mapadmin.core.report import Report
 
@@ -62,13 +61,32 @@ class Admin:
         self.debug = debug
         self.connect_database = connect_database
         self._stack = ExitStack()
+        self._read_at: object = None
 
     @cached_property
     def site(self) -> Site:
         """The site folder, read and checked when first asked for."""
-        from mapadmin.site import find_site, load_site  # not for --help
+        from mapadmin.site import find_site, load_site, stamp  # not for --help
 
-        return load_site(find_site(self.site_option))
+        folder = find_site(self.site_option)
+        self._read_at = stamp(folder)
+        return load_site(folder)
+
+    def refresh_site(self) -> None:
+        """Read the site folder again, should somebody have changed it since.
+
+        Raises SettingsError, also when it names another database than the one in use.
+        """
+        from mapadmin.site import stamp
+
+        before = self.site
+        if stamp(before.folder) == self._read_at:
+            return
+        del self.site
+        if self.site.settings.database != before.settings.database:
+            raise SettingsError(
+                f"[database] in {before.folder} was changed meanwhile.", remedy="Run it again."
+            )
 
     @property
     def journal_path(self) -> Path:
@@ -96,8 +114,9 @@ class Admin:
         reported, also of a run that failed: it hands over what was made. A failed run raises
         its error once it has been reported, with the exit code that goes with it.
         """
+        from mapadmin.core.interruption import held_back
         from mapadmin.core.journal import Journal  # most commands change nothing
-        from mapadmin.core.plan import Outcome, carry_out, held_back
+        from mapadmin.core.plan import Outcome, carry_out
 
         report = Report(as_json=mode.as_json)
         if not plan:
@@ -138,26 +157,25 @@ def error_boundary(admin: Admin) -> Iterator[None]:
     A traceback is for `--debug`. Its locals are never shown, so a secret cannot be in it.
     """
     report = Report()
-    code = ExitCode.OK
+    code: int | str | None = ExitCode.OK
     try:
         try:
             yield
+        except SystemExit as leaving:  # how typer ends a run, also a good one
+            code = leaving.code
         except (Exception, Interrupted):
             if admin.debug:
                 traceback.print_exc()
             raise
         finally:
             admin.close()
-            _flush_stdout()
+        output.check()
     except MapadminError as error:
         report.error(error)
-        code = error.exit_code
+        code = code or error.exit_code
     except Interrupted:
         report.say("Interrupted.")
         code = ExitCode.INTERRUPTED
-    except (BrokenPipeError, ReaderGone):
-        # `mapadmin … | head`: whoever read has seen enough.
-        sys.stderr.close()
     except Exception as error:  # noqa: BLE001  the last one to see it
         report.say(f"Error: something unexpected happened: {type(error).__name__}: {error}")
         if not admin.debug:
@@ -167,15 +185,3 @@ def error_boundary(admin: Admin) -> Iterator[None]:
         code = ExitCode.FAILED
     if code:
         raise SystemExit(code)
-
-
-def _flush_stdout() -> None:
-    """While an error can still be told. Raises MapadminError, and BrokenPipeError as it is."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        # What is still in its buffer would otherwise be tried, and complained about, once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise MapadminError(f"Cannot write the output: {error.strerror}.") from None

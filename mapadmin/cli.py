@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from mapadmin import __version__
 from mapadmin.admin import Admin, Queries, error_boundary
-from mapadmin.core.errors import Interrupted
+from mapadmin.core import interruption
 from mapadmin.lazy import Commands, lazy_group
 
 GROUPS: Commands = {
@@ -75,9 +73,7 @@ def root(
 def main() -> None:
     """The installed `mapadmin`. Exit codes: see `mapadmin.core.errors.ExitCode`."""
     _mend_streams()
-    # What an init system or `timeout` sends is an interruption like Ctrl-C: it is reported.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    interruption.install()
     admin = Admin(
         command=shlex.join(["mapadmin", *sys.argv[1:]]), connect_database=_connect_database
     )
@@ -103,7 +99,3 @@ def _connect_database(admin: Admin) -> Queries:
     from mapadmin.db.database import open_database
 
     return open_database(admin).server
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted

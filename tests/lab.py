@@ -84,8 +84,11 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
+        inherited = dict(os.environ)
+        # With it, what is printed is out at once; without it, as for most people, it is not.
+        inherited.pop("PYTHONUNBUFFERED", None)
         return {
-            **os.environ,
+            **inherited,
             "MAPADMIN_SITE": str(self.folder),
             "LAB_PASSWORD": self.password,
             "PYTHONWARNINGS": "error",

@@ -13,14 +13,15 @@ from tests.core.processes import read_line, start_python
 HAND_OVER = """
     import sys, time
     from pathlib import Path
-    from mapadmin import cli
     from mapadmin.admin import Admin, Mode, error_boundary
     from mapadmin.core.plan import Kind, Plan, Step
     from mapadmin.site import Site, SiteFile, SiteSettings
-    import signal
+    import threading
+    from mapadmin.core import interruption
 
-    signal.signal(signal.SIGINT, cli._interrupt)
-    signal.signal(signal.SIGTERM, cli._interrupt)
+    interruption.install()
+    # The kernel gives a signal to any thread that does not block it.
+    threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
     folder = Path(sys.argv[1])
     fails = sys.argv[2]
 

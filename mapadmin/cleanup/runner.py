@@ -19,7 +19,8 @@ from mapadmin.core.lock import file_lock
 from mapadmin.core.report import Report
 from mapadmin.core.text import count, human_bytes
 from mapadmin.db.database import open_database
-from mapadmin.db.state import State, own_schema
+from mapadmin.db.state import State
+from mapadmin.db.turns import Doing, turn
 
 if TYPE_CHECKING:
     from mapadmin.db.database import Database
@@ -147,8 +148,8 @@ def _only_one(admin: Admin, stack: ExitStack) -> Database:
     folder = make_private_folder(admin.site.state_folder)
     stack.enter_context(file_lock(folder / "cleanup.lock", command=admin.command))
     database = open_database(admin)
-    state = State(database.server, own_schema(database.server))
-    stack.enter_context(state.lock(admin.command, wait=0.0, work="cleaning up"))
+    state = State(database.server)
+    stack.enter_context(turn(state, admin.command, wait=0.0, doing=Doing.CLEANING))
     return database
 
 
@@ -165,7 +166,7 @@ def _conclude(admin: Admin, database: Database, journal: Journal, run: Run, erro
     failures += [f"{part.part}: {failure}" for part in run.parts for failure in part.failures]
     journal.end(run.summary(), "; ".join(failures))
     try:
-        state = State(database.server, own_schema(database.server))
+        state = State(database.server)
         if state.exists:
             state.mirror(admin.journal_path)
     except MapadminError as problem:

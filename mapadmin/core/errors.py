@@ -57,7 +57,3 @@ class Interrupted(BaseException):
 
     def __str__(self) -> str:
         return "interrupted"
-
-
-class ReaderGone(BaseException):
-    """Whoever read our output has seen enough. No OSError, for which typer would exit with 1."""

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from mapadmin.core.errors import MapadminError
-from mapadmin.core.files import sync_folder
+from mapadmin.core.files import sync_folder, write_atomic
 from mapadmin.core.identity import whoami
 from mapadmin.core.plan import Step, StepState
 
@@ -136,3 +138,48 @@ def read_entries(path: Path, *, offset: int = 0) -> Iterator[tuple[int, Entry]]:
                 yield offset, Entry(**json.loads(line))
             except (ValueError, TypeError):
                 continue
+
+
+class Marks:
+    """How far a journal has been copied to each of several places: a file beside the journal.
+
+    Offsets hold for the very file that they were taken from: after the journal was rotated or
+    truncated, which its first line tells, copying begins at its beginning.
+    """
+
+    def __init__(self, path: Path, journal: Path, offsets: dict[str, int]) -> None:
+        self._path = path
+        self._journal = journal
+        self._offsets = offsets
+
+    @classmethod
+    def beside(cls, journal: Path) -> Marks:
+        """The marks of a journal; none when there are none, or they are another file's."""
+        path = journal.with_suffix(".mirrored")
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            kept = json.loads(path.read_text())
+            if kept["first"] == _first_line(journal):
+                offsets = {str(place): int(offset) for place, offset in kept["offsets"].items()}
+                return cls(path, journal, offsets)
+        return cls(path, journal, {})
+
+    def offset(self, place: str) -> int:
+        """How many bytes of the journal have been copied to a place."""
+        offset = self._offsets.get(place, 0)
+        try:
+            size = self._journal.stat().st_size
+        except OSError:
+            return 0
+        return offset if offset <= size else 0
+
+    def keep(self, place: str, offset: int) -> None:
+        """Remember that the journal has been copied up to there."""
+        self._offsets[place] = offset
+        kept = {"first": _first_line(self._journal), "offsets": self._offsets}
+        write_atomic(self._path, json.dumps(kept), mode=0o600)
+
+
+def _first_line(journal: Path) -> str:
+    """It has the name of a run and a time, so that no other journal begins with it."""
+    with journal.open("rb") as file:
+        return hashlib.sha256(file.readline()).hexdigest()

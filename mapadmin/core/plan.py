@@ -7,15 +7,14 @@ A Step says what is changed. Only an executor knows how; there is one per kind o
 from __future__ import annotations
 
 import itertools
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
 
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UnreachableError
+from mapadmin.core.interruption import held_back, let_through
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +55,6 @@ class StepState(StrEnum):
 # An executor carries out steps of one kind, in order, and yields once after each that is done.
 # An exception after n yields therefore means: n are done, the next one failed.
 Executor = Callable[[Sequence[Any]], Iterator[None]]
-
-_INTERRUPTIONS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -147,7 +144,7 @@ def _run_batch(
     try:
         for recorder in recorders:
             recorder.started(steps)
-        with _masked(signal.SIG_UNBLOCK):
+        with let_through():
             for _ in kind.execute(steps):
                 done += 1
         if done != len(steps):
@@ -168,18 +165,3 @@ def _run_batch(
         except Exception as error:  # noqa: BLE001  a journal that cannot be written ends the run
             failure = failure or error
     return states, failure
-
-
-def held_back() -> AbstractContextManager[None]:
-    """Hold back Ctrl-C and SIGTERM for the body; one that came meanwhile is raised at its end."""
-    return _masked(signal.SIG_BLOCK)
-
-
-@contextmanager
-def _masked(how: int) -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    try:
-        signal.pthread_sigmask(how, _INTERRUPTIONS)
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, ReaderGone, UsageError
+from mapadmin.core import output
+from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UsageError
 from mapadmin.core.progress import Progress
 from mapadmin.core.tables import Column, make_console, make_table, plain_table
-from mapadmin.core.text import count, one_line, printable, to_plain
+from mapadmin.core.text import count, encodable, one_line, printable, to_plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,8 +60,7 @@ class Report:
         import json
 
         text = json.dumps(to_plain(data), indent=2, ensure_ascii=False)
-        # A lone surrogate (a file name that is not UTF-8) becomes `\udc..`, as JSON writes it.
-        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+        output.write(encodable(text) + "\n")
 
     def stream(self, rows: Iterable[Any], line: Callable[[Any], str]) -> int:
         """Records as they come, for answers that may be long: a line each; how many there were.
@@ -77,10 +77,13 @@ class Report:
                 json.dumps(to_plain(row), ensure_ascii=False) if self.as_json
                 else one_line(line(row))
             )  # fmt: skip
-            due = time.monotonic() - flushed > _FLUSH_SECONDS
-            flushed = time.monotonic() if due else flushed
-            _stream(text.encode("utf-8", "backslashreplace").decode() + "\n", flush=due)
-        _stream("", flush=True)
+            wanted = output.write(encodable(text) + "\n")
+            if time.monotonic() - flushed > _FLUSH_SECONDS:
+                flushed = time.monotonic()
+                wanted = output.flush()
+            if not wanted:
+                break
+        output.flush()
         return number
 
     def progress(self, doing: str, *, total: int | None = None, unit: str = "") -> Progress:
@@ -92,7 +95,7 @@ class Report:
         if sys.stdout.isatty():
             make_console(sys.stdout).print(make_table(rows, columns, title))
         else:
-            sys.stdout.write(plain_table(rows, columns, title))
+            output.write(plain_table(rows, columns, title))
 
     def watch(
         self, look: Callable[[], tuple[str, Sequence[Any]]], columns: Sequence[Column], *,
@@ -112,12 +115,19 @@ class Report:
                     self.document(rows)
                 else:
                     self.print_table(rows, columns, title)
-                sys.stdout.flush()
+                if not output.flush():
+                    return
                 time.sleep(seconds)
 
     def text(self, text: str) -> None:
         """A line of data on stdout."""
-        sys.stdout.write(text + "\n")
+        output.write(text + "\n")
+
+    def once(self, text: str) -> None:
+        """A line of data that is shown this once. Raises MapadminError when it is not out."""
+        self.text(text)
+        if not output.flush():
+            raise output.lost()
 
     # --- plans ----------------------------------------------------------------------------------
 
@@ -212,8 +222,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """A sentence for the person; never data, so it goes to stderr."""
-        sys.stdout.flush()
-        sys.stderr.write(printable(text) + "\n")
+        output.tell(printable(text) + "\n")
 
     def error(self, error: MapadminError) -> None:
         """The sentence of an error and its remedy."""
@@ -233,15 +242,6 @@ class Report:
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise MapadminError("Not confirmed: nothing was changed.", exit_code=ExitCode.FAILED)
-
-
-def _stream(text: str, *, flush: bool) -> None:
-    try:
-        sys.stdout.write(text)
-        if flush:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise ReaderGone from None
 
 
 def _watch_live(

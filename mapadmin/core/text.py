@@ -30,6 +30,11 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n")
 
 
+def encodable(text: str) -> str:
+    """Bytes of a command line or a file name that are not UTF-8 as `\\udc..`, as JSON does."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def to_plain(data: object) -> Any:
     """Dataclasses, sets, dates and the like as JSON's types; a Secret gives its stars.
 

@@ -22,8 +22,9 @@ from mapadmin.db.passwords import Handover
 from mapadmin.db.policy import Policy, Wanted
 from mapadmin.db.processes import KillStep, execute_kills
 from mapadmin.db.server import BATCH, Server, connect
-from mapadmin.db.state import Managed, State, own_schema
+from mapadmin.db.state import Managed, State
 from mapadmin.db.statements import SqlStep, merge
+from mapadmin.db.turns import turn
 from mapadmin.people_file import Value, remove_entry, set_entry
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Database:
 
     @cached_property
     def state(self) -> State:
-        return State(self.server, self.tables.schemas)
+        return State(self.server)
 
     @cached_property
     def managed(self) -> Mapping[Account, Managed]:
@@ -143,7 +144,7 @@ class Database:
 
     def shared_journal(self, *, limit: int) -> list[Entry]:
         """The newest entries of all machines, oldest first; none before the first change."""
-        return State(self.server, own_schema(self.server)).journal(limit=limit)
+        return State(self.server).journal(limit=limit)
 
     def _mirror(self) -> None:
         try:
@@ -172,5 +173,6 @@ def changing(admin: Admin, mode: Mode) -> Iterator[Database]:
     if mode.dry_run:
         yield database
         return
-    with State(database.server, own_schema(database.server)).lock(admin.command):
+    with turn(State(database.server), admin.command):
+        admin.refresh_site()  # whoever had the lock before may have written people.toml
         yield database

@@ -18,7 +18,8 @@ from mapadmin.db.grants import (
     Scope,
 )
 from mapadmin.db.names import is_system
-from mapadmin.db.statements import STATIC_PRIVILEGES, Sql, grant, identifier, revoke
+from mapadmin.db.privileges import STATIC_PRIVILEGES
+from mapadmin.db.statements import Sql, grant, identifier, revoke
 
 # The server's own administrators: every server has its own, so only when named.
 _ADMINISTRATORS = frozenset({"root", "mysql", "debian-sys-maint"})

@@ -132,6 +132,18 @@ class GrantTables(msgspec.Struct, frozen=True):
     plugins: frozenset[str] = frozenset()  # ways to log in that the server knows
     default_plugin: str = "mysql_native_password"  # of a new account for which none is named
 
+    @property
+    def folds(self) -> bool:
+        """Whether the server compares schemas and tables in lower case, and stores grants so."""
+        return self.lower_case_table_names > 0
+
+    def stored(self, scope: Scope) -> Scope:
+        """A scope as this server stores it, however its name was written."""
+        if not self.folds or scope.level in (Level.GLOBAL, Level.PROXY):
+            return scope
+        name = scope.name if scope.level in ROUTINES else scope.name.lower()
+        return Scope(scope.level, scope.schema.lower(), name, scope.column)
+
 
 # --- schema patterns ---------------------------------------------------------------------------
 # People write globs (`map_*`); the server stores LIKE patterns (`map\_%`). The two translate into

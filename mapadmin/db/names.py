@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from mapadmin.core.errors import UsageError
-from mapadmin.db.grants import Account, Flavour, GrantTables, glob_to_pattern
+from mapadmin.db.grants import Account, Flavour, GrantTables, Level, Scope, glob_to_pattern
 from mapadmin.site import Site
 
 MAX_PATTERN = 64  # characters of a schema pattern in a grant; beyond it the server says 1102
@@ -31,6 +31,11 @@ def own_pattern(name: str) -> str:
     r"""The stored pattern of the schemas that a person owns: `alice\_%`."""
     literal = re.sub(r"([*?\[.()])", r"[\1]", name)
     return glob_to_pattern(f"{literal}_*")
+
+
+def own_scope(name: str, tables: GrantTables) -> Scope:
+    """The schemas that a person owns, as this server stores them."""
+    return tables.stored(Scope(Level.DATABASE, own_pattern(name)))
 
 
 class NameRules:
@@ -56,7 +61,7 @@ class NameRules:
                 self._longer[head].add(name)
         self._schemas: dict[str, list[str]] = defaultdict(list)
         for schema in sorted(tables.schemas):
-            for head in _heads(schema):
+            for head in _heads(schema.lower() if tables.folds else schema):
                 self._schemas[head].append(schema)
 
     def check(
@@ -83,6 +88,10 @@ class NameRules:
         lower = name.lower()
         if lower in (project.lower(), *_heads(project.lower())) or project.lower() in _heads(lower):
             return f"its schemas would be the project's ({project}_*)"
+        for schema in (self._site.database.schema, *sorted(SYSTEM_SCHEMAS)):
+            if lower in _heads(schema.lower()):
+                whose = "the server's" if schema in SYSTEM_SCHEMAS else "mapadmin's"
+                return f"its schemas would include {schema}, {whose} own"
         longer = self._longer.get(lower, set()) - {name}
         if longer:
             return f"{name}_* would also be the schemas of {min(longer)}"
@@ -96,7 +105,7 @@ class NameRules:
 
     def _inheritance(self, name: str) -> str | None:
         """Whether a new account would find schemas of its name, left by somebody before."""
-        found = self._schemas.get(name)
+        found = self._schemas.get(name.lower() if self._tables.folds else name)
         if not found or Account(name) in self._tables.accounts:
             return None
         return (
@@ -158,13 +167,28 @@ def taken(name: str, site: Site, own: Account) -> str | None:
     return None
 
 
-def check_host(host: str) -> None:
-    """Refuse a host pattern that the server would refuse, or silently cut. Raises UsageError."""
+def off_limits(user: str, site: Site, own: Account) -> str:
+    """Why accounts of this name are never changed, whatever is remembered of them; else empty."""
+    if user == own.user:
+        return "it is mapadmin's own account"
+    if is_system(user):
+        return "it is an account of the server's own"
+    if user in site.database.ignore_accounts:
+        return "it is in database.ignore_accounts"
+    return ""
+
+
+def check_host(host: str) -> str:
+    """A host pattern as the server stores it: in lower case.
+
+    Raises UsageError for one that the server would refuse, or silently cut.
+    """
     if not host or len(host) > MAX_HOST or not re.fullmatch(r"[A-Za-z0-9.:%_/-]+", host):
         raise UsageError(
             f"{host!r} is not a host pattern.",
             remedy="Use a name, an address, a network (10.1.0.0/255.255.0.0) or % for any.",
         )
+    return host.lower()
 
 
 def owner_of(schema: str, names: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from mapadmin.db.grants import GrantTables, Level, Scope
-from mapadmin.db.names import SYSTEM_SCHEMAS, is_project_schema, own_pattern
+from mapadmin.db.names import SYSTEM_SCHEMAS, is_project_schema, own_scope
 from mapadmin.site import Site
 
 
@@ -37,13 +37,13 @@ class Owners:
 
     def __init__(self, site: Site, tables: GrantTables) -> None:
         self._site = site
-        self._folds = tables.lower_case_table_names > 0
+        self._folds = tables.folds
         names = {name for name in site.everyone() if site.owns_schemas(name)}
         for account, state in tables.accounts.items():
             if (
                 account.user
                 and not state.is_role
-                and _own_scopes(account.user) & state.grants.keys()
+                and _own_scopes(account.user, tables) & state.grants.keys()
             ):
                 names.add(account.user)
         self._names = {self._fold(name): name for name in sorted(names)}
@@ -79,6 +79,6 @@ class Owners:
         return name.lower() if self._folds else name
 
 
-def _own_scopes(user: str) -> tuple[Scope, ...]:
+def _own_scopes(user: str, tables: GrantTables) -> set[Scope]:
     r"""`alice\_%`, and the same without the backslash as people write it by hand."""
-    return Scope(Level.DATABASE, own_pattern(user)), Scope(Level.DATABASE, f"{user}_%")
+    return {own_scope(user, tables), tables.stored(Scope(Level.DATABASE, f"{user}_%"))}

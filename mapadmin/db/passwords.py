@@ -61,7 +61,7 @@ class Handover(msgspec.Struct, frozen=True):
             Report().say(f"{count(len(lines), 'password')} (mode 0600): {self.password_file}")
         elif self.dj_config is None and not self.given:
             for account, secret in passwords.items():
-                Report().text(f"Password of {account} (shown once): {secret.reveal()}")
+                Report().once(f"Password of {account} (shown once): {secret.reveal()}")
 
 
 def read_password(*, from_stdin: bool, prompt: bool) -> Secret | None:

@@ -15,6 +15,7 @@ from mapadmin.core.secret import Secret
 from mapadmin.db.database import Database, EditPeople
 from mapadmin.db.diff import Changes
 from mapadmin.db.grants import Account
+from mapadmin.db.names import off_limits
 from mapadmin.db.policy import Wanted, is_expired
 from mapadmin.db.state import Managed, Stage
 from mapadmin.people_file import entry_values
@@ -54,8 +55,12 @@ def find_person(database: Database, name: str) -> tuple[Person, bool]:
 
 
 def recall(database: Database, name: str) -> tuple[Person | None, bool]:
-    """The entry of people.toml, else what the server remembers; and whether it is a service."""
+    """The entry of people.toml, else what the server remembers; and whether it is a service.
+
+    Raises UsageError for a name whose accounts are never changed.
+    """
     site = database.site
+    _refuse_off_limits(database, name)
     person = site.everyone().get(name)
     if person is not None:
         return person, name in site.people.services
@@ -77,6 +82,8 @@ def recall(database: Database, name: str) -> tuple[Person | None, bool]:
 
 def managed_accounts(database: Database, name: str, host: str | None) -> list[Account]:
     """The existing accounts of a name that mapadmin manages. Raises UsageError without any."""
+    _refuse_off_limits(database, name)
+    host = host if host is None else host.lower()
     accounts = [
         account
         for account in sorted(database.managed)
@@ -91,6 +98,11 @@ def managed_accounts(database: Database, name: str, host: str | None) -> list[Ac
             remedy = f"{name} is in people.toml: `mapadmin db apply` makes the account."
         raise UsageError(f"mapadmin manages no account of {name!r}{at}.", remedy=remedy)
     return accounts
+
+
+def _refuse_off_limits(database: Database, name: str) -> None:
+    if reason := off_limits(name, database.site, database.own):
+        raise UsageError(f"{name} is never changed: {reason}.")
 
 
 def edit_entry(
@@ -150,6 +162,9 @@ def change_plan(database: Database, name: str, changed: Person, *, service: bool
     for wanted in database.policy.wanted(name, changed, service=service):
         known = database.managed.get(wanted.account)
         if wanted.account not in database.tables.accounts:
+            changes.notes.append(
+                f"{wanted.account} is not on the server, so nothing is changed there"
+            )
             continue
         if known is None:
             changes.notes.append(

@@ -18,11 +18,20 @@ from mapadmin.db.grants import (
     Level,
     Privileges,
     Scope,
+    has_wildcard,
     parse_scope,
 )
-from mapadmin.db.names import MAX_PATTERN, own_pattern
+from mapadmin.db.names import MAX_PATTERN, SYSTEM_SCHEMAS, own_scope
+from mapadmin.db.privileges import (
+    GLOBAL_PRIVILEGES,
+    HOLDABLE,
+    READING,
+    STATIC_PRIVILEGES,
+    canonical,
+    check_privileges,
+)
+from mapadmin.db.rights.matching import literal_prefix, matches
 from mapadmin.db.rights.patterns import add_up
-from mapadmin.db.statements import GLOBAL_PRIVILEGES, STATIC_PRIVILEGES, check_privileges
 from mapadmin.site import SITE_FILE, Person, Site
 
 
@@ -51,7 +60,11 @@ class Policy:
     def __init__(self, site: Site, tables: GrantTables, own: Account, today: date) -> None:
         self.site = site
         self.today = today
-        self._flavour = tables.flavour
+        self._tables = tables
+        self._guarded = [
+            (schema, (schema.lower() if tables.folds else schema).encode())
+            for schema in (site.database.schema, *sorted(SYSTEM_SCHEMAS))
+        ]
         self.every_privilege = grantable(tables, own)
         self._roles = {name: self._role(name) for name in site.settings.roles}
 
@@ -96,20 +109,50 @@ class Policy:
         for scope, privileges in self._parse(person.grants, where).items():
             grants[scope] = grants.get(scope, frozenset()) | privileges
         if own:
-            scope = Scope(Level.DATABASE, own_pattern(name))
+            scope = own_scope(name, self._tables)
             grants[scope] = grants.get(scope, frozenset()) | self.every_privilege
+        self._refuse_others(grants, where)
         try:
-            return add_up(grants, self._flavour)
+            return add_up(grants, self._tables.flavour)
         except ValueError as error:
             raise SettingsError(
                 f"{where}: {error}.", remedy="Write patterns of which one contains the other."
             ) from None
 
+    def _refuse_others(self, grants: Grants, where: str) -> None:
+        """No wildcard may let anybody change what is mapadmin's or the server's own."""
+        own = self.site.database.schema
+        if self._tables.partial_revokes:
+            return  # every name is literal there
+        for scope, privileges in grants.items():
+            if scope.level is Level.DATABASE and not privileges <= READING:
+                opened = self._opened(scope.schema)
+                if opened:
+                    whose = "mapadmin's" if opened == own else "the server's"
+                    raise SettingsError(
+                        f"{where}: a grant on {scope} would also open {opened}, {whose} own "
+                        "schema.",
+                        remedy="Write a narrower pattern, or a name without wildcards"
+                        + (", or use another database.schema." if opened == own else "."),
+                    )
+
+    def _opened(self, pattern: str) -> str:
+        """The schema of mapadmin's or the server's that a pattern matches by a wildcard, or ""."""
+        start = literal_prefix(pattern)  # a quick look, which is enough for nearly all
+        for schema, stored in self._guarded:
+            if (
+                stored.startswith(start)
+                and has_wildcard(pattern)  # a name without one was meant
+                and matches(self._tables.flavour, pattern, stored.decode())
+            ):
+                return schema
+        return ""
+
     def _parse(self, grants: Mapping[str, Sequence[str]], where: str) -> dict[Scope, Privileges]:
         out: dict[Scope, Privileges] = {}
         for text, names in grants.items():
             try:
-                scope = parse_scope(text)
+                scope = self._tables.stored(parse_scope(text))
             except ValueError as error:
                 raise SettingsError(f"{where}: {error}.") from None
             if scope.level is Level.DATABASE and len(scope.schema) > MAX_PATTERN:
@@ -122,24 +165,33 @@ class Policy:
         return out
 
     def _privileges(self, scope: Scope, names: Iterable[str], where: str) -> Privileges:
-        privileges = frozenset(" ".join(name.upper().split()) for name in names)
+        privileges = frozenset(canonical(name, self._tables.flavour) for name in names)
         if privileges & {"ALL", "ALL PRIVILEGES"}:
             if scope.level is not Level.DATABASE:
                 raise SettingsError(f"{where}: ALL is for schemas only.", remedy="Name privileges.")
             privileges = privileges - {"ALL", "ALL PRIVILEGES"} | self.every_privilege
-        known = STATIC_PRIVILEGES if scope != GLOBAL else None
         for privilege in sorted(privileges):
-            if known is not None and privilege not in known:
-                raise SettingsError(f"{where}: {privilege!r} is not a privilege.")
-            if scope.level is not Level.GLOBAL and privilege in GLOBAL_PRIVILEGES:
-                raise SettingsError(
-                    f"{where}: {privilege} cannot be had on single schemas.",
-                    remedy=f'It is granted on everything: "*.*" = ["{privilege}"].',
-                )
+            _check_privilege(scope, privilege, where)
         check_privileges(privileges)
         if not privileges:
             raise SettingsError(f"{where} has no privileges.", remedy='For example: ["SELECT"].')
         return privileges
+
+
+def _check_privilege(scope: Scope, privilege: str, where: str) -> None:
+    """Refuse what no server grants there, or what no server remembers."""
+    anywhere = scope == GLOBAL and privilege != "USAGE"  # that is to have none
+    if privilege not in STATIC_PRIVILEGES and not anywhere:
+        raise SettingsError(f"{where}: {privilege!r} is not a privilege.")
+    if scope != GLOBAL and privilege in GLOBAL_PRIVILEGES:
+        raise SettingsError(
+            f"{where}: {privilege} cannot be had on single schemas.",
+            remedy=f'It is granted on everything: "*.*" = ["{privilege}"].',
+        )
+    holdable = HOLDABLE.get(scope.level)
+    if holdable is not None and privilege not in holdable:
+        what = scope.level.name.lower().replace("_", " ")
+        raise SettingsError(f"{where}: {privilege} cannot be had on a {what}.")
 
 
 def is_expired(person: Person, today: date) -> bool:
@@ -162,8 +214,7 @@ def grantable(tables: GrantTables, own: Account) -> Privileges:
     if any(GRANT_OPTION in privileges for privileges in state.grants.values()):
         return tables.database_privileges
     usual = Counter(
-        tables.database_privileges
-        & one.grants.get(Scope(Level.DATABASE, own_pattern(account.user)), frozenset())
+        tables.database_privileges & one.grants.get(own_scope(account.user, tables), frozenset())
         for account, one in tables.accounts.items()
     )
     del usual[frozenset()]

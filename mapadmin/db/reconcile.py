@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -35,17 +35,22 @@ def reconcile(
     tables: GrantTables,
     managed: Mapping[Account, Managed],
     differ: Differ,
+    off_limits: Callable[[str], str],
 ) -> Reconciliation:
     """Compare everybody; new accounts in chunks, then the changes of existing ones.
 
     An account that is in people.toml and on the server, but was never taken over, is a stranger:
     it is left alone and named. One that mapadmin manages and people.toml no longer names is a
-    leaver.
+    leaver. `off_limits` says why accounts of a user name are never touched (else nothing).
     """
     out = Reconciliation()
+    in_question = {*wanted, *(account for account in managed if account in tables.accounts)}
+    spared = {one: why for one in in_question if (why := off_limits(one.user))}
     existing = Changes()
     for account, one in sorted(wanted.items()):
         known = managed.get(account)
+        if account in spared:
+            continue
         if account not in tables.accounts or (known and known.stage is Stage.CREATING):
             out.created.append(one)
         elif known is None:
@@ -66,8 +71,11 @@ def reconcile(
             f"alone: {names} (`mapadmin db import` takes them over)"
         )
         out.plan += Plan(notes=(note,))
+    out.plan += Plan(notes=tuple(f"{one} is left alone: {spared[one]}" for one in sorted(spared)))
     out.leavers = sorted(
-        account for account in managed if account not in wanted and account in tables.accounts
+        account
+        for account in managed
+        if account not in wanted and account in tables.accounts and account not in spared
     )
     return out
 

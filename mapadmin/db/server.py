@@ -33,7 +33,7 @@ _SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ONLY_FULL_GROUP_BY"
 
 _UNREACHABLE = {2002, 2003, 2005, 2006, 2013, 2014, 1040, 1053, 1129, 1152, 1158, 1159, 1160, 1161, 1927, 4031}  # fmt: skip  # noqa: E501
 _LOST = {0, 2006, 2013, 1927, 4031, 1053}  # 0: PyMySQL, of a connection that is closed
-_REFUSED = {1045, 1698, 1862, 1820, 3118, 4151, 1251, 1396}
+_REFUSED = {1045, 1698, 1862, 1820, 3118, 4151, 1251}
 _READ_ONLY = {1290, 1792, 1836}
 _DENIED = {1044, 1142, 1143, 1227, 1370, 1410, 3619, 3638}
 
@@ -159,6 +159,10 @@ class Server:
             yield
         except pymysql.err.MySQLError as error:
             raise explain(error, self.settings, sql) from None
+        except UnicodeEncodeError:  # a lone surrogate, of an argument that is not UTF-8
+            raise MapadminError(
+                f"{_address(self.settings)}: what was to be sent is not UTF-8."
+            ) from None
         except OSError as error:
             raise UnreachableError(f"{_address(self.settings)}: {error}.") from None
 
@@ -309,7 +313,7 @@ _EXPLANATIONS: list[tuple[set[int], Callable[[str, str, str], MapadminError]]] =
     ({2026}, _tls_absent),
     (_LOST, _lost),
     (_UNREACHABLE, _unreachable),
-    (_REFUSED - {1396}, _refused),
+    (_REFUSED, _refused),
     (_READ_ONLY, _read_only),
     (_DENIED, _denied),
 ]

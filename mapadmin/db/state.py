@@ -6,27 +6,25 @@ Everything that only reads works without it.
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from enum import StrEnum
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mapadmin.core.errors import MapadminError
-from mapadmin.core.files import write_atomic
-from mapadmin.core.identity import whoami
-from mapadmin.core.journal import Entry, read_entries
-from mapadmin.core.lock import Holder, LockedError
+from mapadmin.core.journal import Entry, Marks, read_entries
+from mapadmin.core.text import encodable
 from mapadmin.db.grants import Account
+from mapadmin.db.server import StatementError
 from mapadmin.db.statements import Sql, SqlStep, identifier
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mapadmin.db.server import Server
 
 LAYOUT_VERSION = 1
@@ -51,6 +49,7 @@ _TABLES = {
         schema_name varchar(64) NOT NULL, day date NOT NULL, bytes bigint NOT NULL,
         PRIMARY KEY (schema_name, day))""",
 }
+_META = "meta"  # holds the layout's number
 
 
 class Stage(StrEnum):
@@ -71,12 +70,34 @@ class Managed(msgspec.Struct, frozen=True):
 
 
 class State:
-    """The schema `[database] schema`; `exists` is False until the first change made it."""
+    """The schema `[database] schema`, with its tables."""
 
-    def __init__(self, server: Server, schemas: Iterable[str]) -> None:
-        self._server = server
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self._name = server.settings.schema
-        self.exists = self._name in schemas
+
+    @property
+    def exists(self) -> bool:
+        """Whether all of it is there. A run that was cut short may have made some of it."""
+        return {*_TABLES, _META} <= self._found
+
+    @cached_property
+    def _found(self) -> frozenset[str]:
+        """The tables that are there, as it was when this was first asked for."""
+        rows = self.server.query(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s "
+            "UNION ALL SELECT '' FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %s",
+            [self._name, self._name],
+        )
+        found = frozenset(str(name).lower() for (name,) in rows)
+        if found == {""}:  # it is empty, or hidden from this account, which is an error
+            with suppress(StatementError):
+                self.server.query(f"SELECT 1 FROM {self.table('account')} LIMIT 0")
+        return found
+
+    def has(self, table: str) -> bool:
+        """Whether one of its tables is there."""
+        return table in self._found
 
     def table(self, name: str) -> str:
         """A table's quoted, qualified name, for statements with driver parameters."""
@@ -84,7 +105,7 @@ class State:
 
     def setup_steps(self) -> tuple[SqlStep, ...]:
         """The step that makes the schema, or nothing. Killed half-way, it is repeated."""
-        if self.exists and self._layout() == LAYOUT_VERSION:
+        if self._layout() == LAYOUT_VERSION and self.exists:
             return ()
         statements = [
             Sql(
@@ -96,7 +117,7 @@ class State:
             statements.append(
                 Sql(f"CREATE TABLE IF NOT EXISTS {self.table(name)} {columns} ENGINE=InnoDB")
             )
-        meta = self.table("meta")
+        meta = self.table(_META)
         statements.append(
             Sql(
                 f"CREATE TABLE IF NOT EXISTS {meta} (name varchar(64) NOT NULL PRIMARY KEY, "
@@ -115,14 +136,14 @@ class State:
         )  # fmt: skip
 
     def _layout(self) -> int | None:
-        rows = self._server.query(
+        rows = self.server.query(
             "SELECT COUNT(*) FROM information_schema.TABLES "
-            "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = 'meta'",
-            [self._name],
+            "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+            [self._name, _META],
         )
         if not rows[0][0]:
             return None
-        found = self._server.query(f"SELECT value FROM {self.table('meta')} WHERE name = 'layout'")
+        found = self.server.query(f"SELECT value FROM {self.table(_META)} WHERE name = 'layout'")
         layout = int(found[0][0]) if found else None
         if layout is not None and layout > LAYOUT_VERSION:
             raise MapadminError(
@@ -135,10 +156,11 @@ class State:
 
     def managed(self) -> Mapping[Account, Managed]:
         """All accounts that mapadmin manages; none when the schema is not there."""
-        if not self.exists:
+        if not self.has("account"):
             return {}
-        rows = self._server.query(
-            f"SELECT user, host, state, role, service, expires FROM {self.table('account')}"
+        rows = self.server.query(
+            f"SELECT user, LOWER(host), state, role, service, expires FROM {self.table('account')} "
+            "ORDER BY host"  # one in lower case, as the server has it, comes last
         )
         return {
             Account(user, host): Managed(
@@ -164,100 +186,48 @@ class State:
     def forget(self, account: Account) -> Sql:
         """The statement that forgets an account."""
         return Sql(
-            f"DELETE FROM {self.table('account')} WHERE user = %s AND host = %s",
+            f"DELETE FROM {self.table('account')} WHERE user = %s AND LOWER(host) = %s",
             args=(account.user, account.host),
         )
-
-    # --- lock -----------------------------------------------------------------------------------
-
-    @contextmanager
-    def lock(
-        self, command: str, *, wait: float = 3.0, work: str = "changing accounts"
-    ) -> Iterator[None]:
-        """Be the only mapadmin that does this kind of work on this server, for the body.
-
-        Raises LockedError naming the holder, after `wait` seconds.
-        """
-        name = f"mapadmin:{self._name}"
-        if work != "changing accounts":  # a lock of its own; at most 64 characters
-            name = f"mapadmin:{work[:16]}:{self._name}"[:64]
-        if not self._server.acquire_lock(name, wait):
-            raise LockedError(
-                f"Another mapadmin is {work} on this server: {self._holder(name)}.",
-                remedy="Wait for it to finish, then run this again.",
-            )
-        try:
-            if self.exists:
-                me = whoami()
-                row = Holder(me.who, me.host, os.getpid(), command, time.time())
-                self._server.query(
-                    f"REPLACE INTO {self.table('holder')} VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                    [name, self._server.connection_id, *msgspec.structs.astuple(row)],
-                )
-            yield
-        finally:
-            self._server.release_lock(name)
-
-    def _holder(self, name: str) -> str:
-        number = self._server.lock_holder(name)
-        if number is None:
-            return "it has finished just now"
-        if self.exists:
-            rows = self._server.query(
-                f"SELECT who, place, pid, command, since FROM {self.table('holder')} "
-                "WHERE lock_name = %s AND connection_id = %s",
-                [name, number],
-            )
-            if rows:
-                return str(Holder(*rows[0]))
-        return f"connection {number}"
 
     # --- journal --------------------------------------------------------------------------------
 
     def mirror(self, journal: Path) -> int:
         """Copy what the local journal has and the server does not; the number of entries copied.
 
-        How far the file has been copied is kept beside it. Entries are named by (run, seq), so
-        copying one twice is no harm.
+        How far the file has been copied, and to where, is kept beside it. Entries are named by
+        (run, seq), so copying one twice is no harm.
         """
-        marker = journal.with_suffix(".mirrored")
-        try:
-            offset = int(json.loads(marker.read_text())[self._server.settings.host])
-        except (OSError, ValueError, KeyError, TypeError):
-            offset = 0
-        batch = list(read_entries(journal, offset=offset))
+        settings = self.server.settings
+        here = f"{settings.host}:{settings.port}/{settings.schema}"
+        marks = Marks.beside(journal)
+        batch = list(read_entries(journal, offset=marks.offset(here)))
         columns = ", ".join(Entry.__struct_fields__)
-        marks = ", ".join(["%s"] * len(Entry.__struct_fields__))
+        row = ", ".join(["%s"] * len(Entry.__struct_fields__))
         for start in range(0, len(batch), 500):
             part = batch[start : start + 500]
-            values = ", ".join([f"({marks})"] * len(part))
-            self._server.query(
+            values = ", ".join([f"({row})"] * len(part))
+            self.server.query(
                 f"INSERT IGNORE INTO {self.table('journal')} ({columns}) VALUES {values}",
-                [value for _, entry in part for value in msgspec.structs.astuple(entry)],
+                [
+                    encodable(value) if isinstance(value, str) else value
+                    for _, entry in part
+                    for value in msgspec.structs.astuple(entry)
+                ],
             )
         if batch:
-            write_atomic(marker, json.dumps({self._server.settings.host: batch[-1][0]}), mode=0o600)
+            marks.keep(here, batch[-1][0])
         return len(batch)
 
     def journal(self, *, limit: int) -> list[Entry]:
         """The newest `limit` entries of all machines, oldest first."""
-        if not self.exists:
+        if not self.has("journal"):
             return []
         columns = ", ".join(Entry.__struct_fields__)
-        rows = self._server.query(
+        rows = self.server.query(
             f"SELECT {columns} FROM {self.table('journal')} "
             "ORDER BY time DESC, run DESC, seq DESC LIMIT %s",
             [limit],
         )
         names = Entry.__struct_fields__
         return [Entry(**dict(zip(names, row, strict=True))) for row in reversed(rows)]
-
-
-def own_schema(server: Server) -> list[str]:
-    """mapadmin's schema, if it is there: known before the lock is taken, unlike the rest."""
-    rows = server.query(
-        "SELECT TABLE_SCHEMA FROM information_schema.TABLES "
-        "WHERE TABLE_SCHEMA = %s AND TABLE_NAME = 'holder'",
-        [server.settings.schema],
-    )
-    return [row[0] for row in rows]

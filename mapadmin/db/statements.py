@@ -1,12 +1,11 @@
 """SQL for accounts, as data: what is planned can be shown, compared, merged and carried out.
 
 Values are driver parameters (account names and passwords are literals in these statements);
-identifiers go through `identifier`; privileges come from an allowlist.
+identifiers go through `identifier`; privileges come from an allowlist (`privileges`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -25,24 +24,7 @@ from mapadmin.db.grants import (
     Scope,
 )
 from mapadmin.db.hashes import NATIVE, SHA2, Hashed, nobodys
-
-STATIC_PRIVILEGES = frozenset(
-    """ALTER,ALTER ROUTINE,CREATE,CREATE ROLE,CREATE ROUTINE,CREATE TABLESPACE,
-    CREATE TEMPORARY TABLES,CREATE USER,CREATE VIEW,DELETE,DELETE HISTORY,DROP,DROP ROLE,EVENT,
-    EXECUTE,FILE,GRANT OPTION,INDEX,INSERT,LOCK TABLES,PROCESS,PROXY,REFERENCES,RELOAD,
-    REPLICATION CLIENT,REPLICATION SLAVE,SELECT,SHOW CREATE ROUTINE,SHOW DATABASES,SHOW VIEW,
-    SHUTDOWN,SUPER,TRIGGER,UPDATE""".replace("\n    ", "").split(",")
-)
-# Those of them that both servers grant on *.* only.
-GLOBAL_PRIVILEGES = frozenset(
-    """CREATE ROLE,CREATE TABLESPACE,CREATE USER,DROP ROLE,FILE,PROCESS,PROXY,RELOAD,
-    REPLICATION CLIENT,REPLICATION SLAVE,SHOW DATABASES,SHUTDOWN,SUPER""".replace(
-        "\n    ", ""
-    ).split(",")
-)
-# MySQL's dynamic and MariaDB's newer global privileges: whatever a server of the future names
-# must still be revocable, so these are known by their form.
-_DYNAMIC = re.compile(r"[A-Z][A-Z0-9_]*(?: [A-Z]+){0,2}")
+from mapadmin.db.privileges import check_privileges
 
 
 class Sql(msgspec.Struct, frozen=True):
@@ -101,13 +83,6 @@ def identifier(name: str) -> str:
     if not name or "\0" in name:
         raise MapadminError(f"{name!r} cannot be the name of a schema or table.")
     return "`" + name.replace("`", "``").replace("%", "%%") + "`"
-
-
-def check_privileges(privileges: Iterable[str]) -> None:
-    """Raises MapadminError for anything that is not the name of a privilege."""
-    for privilege in privileges:
-        if privilege not in STATIC_PRIVILEGES and not _DYNAMIC.fullmatch(privilege):
-            raise MapadminError(f"{privilege!r} is not a privilege.")
 
 
 # --- accounts ----------------------------------------------------------------------------------

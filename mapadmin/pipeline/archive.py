@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mapadmin.core.identity import whoami
-from mapadmin.db.state import State, own_schema
+from mapadmin.db.state import State
 from mapadmin.db.statements import Sql, SqlStep, identifier
 from mapadmin.pipeline.layout import Layout
 
@@ -65,7 +65,7 @@ class Archive:
     def set_up(self) -> None:
         """Make mapadmin's schema and the table where they are missing."""
         if not self.exists:
-            state = State(self._server, own_schema(self._server))
+            state = State(self._server)
             for step in (*state.setup_steps(), *self.setup_steps()):
                 for statement in step.statements:
                     self._server.run(statement)

@@ -20,6 +20,7 @@ from mapadmin.site.folder import (
     refuse_writable,
     require_role,
     role_names,
+    stamp,
 )
 from mapadmin.site.globus import ArchiveSettings, CollectionSettings, GlobusSettings
 from mapadmin.site.jupyterhub import HubSettings
@@ -34,5 +35,5 @@ __all__ = [
     "JobsCleanup", "OutdatedRule", "People", "Person", "PipelineSettings", "RefusedError",
     "Settings", "Site", "SiteFile", "SiteSettings", "StageFolder", "StoreProtocol", "StoreSettings",
     "Tls", "convert", "expand", "find_site", "load_site", "refuse_writable", "require_role",
-    "role_names",
+    "role_names", "stamp",
 ]  # fmt: skip

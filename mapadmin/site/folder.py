@@ -141,6 +141,19 @@ def _has_site_file(folder: Path) -> bool:
         raise SettingsError(f"Cannot read {path}: {error.strerror}.") from None
 
 
+def stamp(folder: Path) -> object:
+    """What is another value after any change of the folder's two files."""
+    out: list[object] = []
+    for name in (SITE_FILE, PEOPLE_FILE):
+        try:
+            found = (folder / name).stat()
+        except OSError:
+            out.append(None)
+        else:
+            out.append((found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return tuple(out)
+
+
 def load_site(folder: Path) -> Site:
     """Read and check a site folder. Raises SettingsError for anything that is wrong with it."""
     settings = _read(folder / SITE_FILE, SiteFile)
@@ -168,6 +181,11 @@ def _check_people(site: Site) -> None:
         if not all(person.hosts) or not person.hosts:
             raise SettingsError(
                 f"{where}: {name} has no hosts, or an empty one.", remedy='Use hosts = ["%"].'
+            )
+        if len(set(person.hosts)) < len(person.hosts):
+            twice = next(host for host in person.hosts if person.hosts.count(host) > 1)
+            raise SettingsError(
+                f"{where}: {name} has the host {twice!r} twice (to the server, case is the same)."
             )
 
 

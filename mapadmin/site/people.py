@@ -20,7 +20,7 @@ class Person(Settings, frozen=True, kw_only=True):
     expires: date | None = None
     """The account is locked from the day after on."""
     hosts: list[str] = msgspec.field(default_factory=lambda: ["%"])
-    """From where they log in: host names, addresses, `%` patterns."""
+    """From where they log in: host names, addresses, `%` patterns; in lower case, as servers do."""
     own_schemas: bool | None = None
     """Owns all schemas that start with `<name>_`; default: people do, services do not."""
     grants: dict[str, list[str]] = msgspec.field(default_factory=dict)
@@ -30,6 +30,9 @@ class Person(Settings, frozen=True, kw_only=True):
     locked: bool = False
     require_tls: bool | None = None
     """Overrides the site's `require_tls`."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "hosts", [host.lower() for host in self.hosts])
 
 
 class People(Settings, frozen=True, kw_only=True):

@@ -261,17 +261,16 @@ def test_outcome_of_nothing() -> None:
 
 # Counts done steps in a file of its own, and prints the outcome that the report would see.
 STORM = """
-    import json, signal, sys, time
+    import json, sys, threading, time
     from pathlib import Path
+    from mapadmin.core import interruption
     from mapadmin.core.errors import Interrupted
     from mapadmin.core.journal import Journal
     from mapadmin.core.plan import Kind, Plan, Step, carry_out
 
-    def interrupt(number, frame):
-        raise Interrupted
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    interruption.install()
+    if sys.argv[2] == "threads":
+        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
     count = 0
 
     def execute(steps):
@@ -295,10 +294,11 @@ STORM = """
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("delay", [0, 0.003, 0.01, 0.0173, 0.031])
+@pytest.mark.parametrize("threads", ["threads", "alone"])
 def test_interruption_at_any_moment_keeps_the_outcome(
-    delay: float, number: signal.Signals, tmp_path: Path
+    delay: float, threads: str, number: signal.Signals, tmp_path: Path
 ) -> None:
-    process = start_python(STORM, tmp_path / "journal")
+    process = start_python(STORM, tmp_path / "journal", threads)
     assert read_line(process) == "ready"
     time.sleep(delay)
     process.send_signal(number)

@@ -31,6 +31,13 @@ GRANT = Sql("GRANT SELECT ON `map_lab`.* TO %s@%s", args=("alice", "%"))
         (InterfaceError(0, ""), None, GRANT, 4, "db:3306: the connection was lost"),
         (OperationalError(1045, "Access denied"), None, None, 3, "Access denied"),
         (OperationalError(1044, "Access denied"), None, GRANT, 3, "lacks a privilege"),
+        (
+            OperationalError(1396, "CREATE USER failed"),
+            None,
+            GRANT,
+            1,
+            "3306: CREATE USER failed (",
+        ),
         (OperationalError(1290, "running with --read-only"), None, GRANT, 1, "is read-only"),
     ],
 )

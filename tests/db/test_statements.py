@@ -15,10 +15,9 @@ from mapadmin.core.secret import STARS, Secret
 from mapadmin.db import statements
 from mapadmin.db.grants import GLOBAL, GRANT_OPTION, Account, Flavour, Level, Scope
 from mapadmin.db.hashes import NATIVE, SHA2, Hashed, native, sha2
+from mapadmin.db.privileges import STATIC_PRIVILEGES, check_privileges
 from mapadmin.db.statements import (
-    STATIC_PRIVILEGES,
     Sql,
-    check_privileges,
     describe,
     describe_grants,
     grant,

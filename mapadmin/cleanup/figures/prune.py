@@ -10,10 +10,9 @@ no row, and upload it; see `restore` for those that upload without looking.
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,6 +23,7 @@ from mapadmin.cleanup.figures.scan import Unused, still_unused
 from mapadmin.cleanup.figures.store import Store, select
 from mapadmin.cleanup.parts import Item
 from mapadmin.core.errors import MapadminError, UnreachableError
+from mapadmin.core.interruption import held_back
 from mapadmin.core.text import count, human_bytes
 from mapadmin.db.server import StatementError
 from mapadmin.pipeline.inventory import OwnTable
@@ -145,7 +145,7 @@ class Pruner:
         self, table: OwnTable, rows: Mapping[str, Tracked], troubles: dict[str, Trouble]
     ) -> dict[str, Tracked]:
         server, backend = self._server, self._store.backend
-        with _undisturbed():
+        with held_back():  # a transaction is over in a moment
             # Each statement sees what was committed before it, so the second look does not see
             # what was true before the rows were locked.
             server.query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", [])
@@ -232,17 +232,6 @@ class Pruner:
 
 
 _LEFT = Fresh | Failed
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM for the body: a transaction is over in a moment."""
-    numbers = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _lines(table: OwnTable, rows: Mapping[str, Tracked]) -> str:

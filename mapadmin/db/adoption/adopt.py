@@ -17,7 +17,7 @@ from mapadmin.db.adoption.adoptable import refusal, unlike
 from mapadmin.db.adoption.drafts import Draft, RoleText, Settler
 from mapadmin.db.compare import differences
 from mapadmin.db.grants import Account, GrantTables, Level, Scope
-from mapadmin.db.names import is_system, own_pattern
+from mapadmin.db.names import is_system, own_scope
 from mapadmin.db.policy import Policy, Wanted
 from mapadmin.db.rights.effective import PUBLIC
 from mapadmin.db.state import Managed, Stage
@@ -139,9 +139,11 @@ class Adopter:
 
     def _drafted(self, name: str, accounts: tuple[Account, ...], known: Managed | None) -> Draft:
         state = self._tables.accounts[accounts[0]]
-        own = Scope(Level.DATABASE, own_pattern(name))
+        own = own_scope(name, self._tables)
         # As people write it by hand: without the backslash, or without the underscore.
-        by_hand = {Scope(Level.DATABASE, f"{name}{rest}") for rest in ("_%", "%")}
+        by_hand = {
+            self._tables.stored(Scope(Level.DATABASE, f"{name}{rest}")) for rest in ("_%", "%")
+        }
         grants = dict(state.grants)
         owns = own in grants and self._every <= grants[own]
         if owns:

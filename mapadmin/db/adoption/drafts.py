@@ -11,7 +11,7 @@ from mapadmin.core.errors import SettingsError
 from mapadmin.db.adoption.role_inference import Holding, Roles, beyond, infer, privilege_names
 from mapadmin.db.compare import differences, is_same
 from mapadmin.db.grants import Account, AccountState, Grants, GrantTables, Level, Privileges
-from mapadmin.db.names import own_pattern
+from mapadmin.db.names import own_scope
 from mapadmin.db.policy import Policy, Wanted, is_expired
 from mapadmin.db.rights.patterns import overlap
 from mapadmin.db.state import Managed
@@ -89,12 +89,12 @@ class Settler:
         return Policy(site, self._tables, self._own, self._today)
 
     def _holding(self, draft: Draft) -> Holding:
-        project = own_pattern(self._site.database.project_prefix)
+        project = own_scope(self._site.database.project_prefix, self._tables).schema
         shared = {
             scope: held
             for scope, held in draft.grants.items()
             if scope.level is Level.DATABASE
-            and scope.schema != own_pattern(draft.name)
+            and scope != own_scope(draft.name, self._tables)
             and overlap(scope.schema, project)
         }
         preferred = draft.known.role if draft.known else ""

@@ -74,13 +74,14 @@ def add_user(
     admin = ctx.ensure_object(Admin)
     mode = Mode(dry_run=dry_run, as_json=as_json)
     require_role(admin.site, role)
-    check_host(host)
+    host = check_host(host)
     handover = Handover(password_file, dj_config, dj_version, given=password_stdin or prompt)
     handover.check(as_json=as_json)
     asked = Person(
         role=role, email=email, expires=expires.date() if expires else None, hosts=[host]
     )
     with changing(admin, mode) as database:
+        require_role(admin.site, role)  # again: it may have been changed meanwhile
         known = known_person(database, name, asked, service=service)
         if known is None:
             check_new_name(
@@ -116,6 +117,7 @@ def set_role(
     mode = Mode(dry_run=dry_run, as_json=as_json)
     require_role(admin.site, role)
     with changing(admin, mode) as database:
+        require_role(admin.site, role)  # again: it may have been changed meanwhile
         person, service = find_person(database, name)
         changed = msgspec.structs.replace(person, role=role)
         database.perform(change_plan(database, name, changed, service=service), mode)

@@ -12,7 +12,7 @@ from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import SettingsError
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, changing
-from mapadmin.db.names import NameRules, check_host
+from mapadmin.db.names import NameRules, check_host, off_limits
 from mapadmin.db.offboarding.definers import definers
 from mapadmin.db.passwords import Handover
 from mapadmin.db.policy import Wanted
@@ -70,7 +70,10 @@ def survey(database: Database) -> Reconciliation:
             f"There is no {site.people_path}.",
             remedy="`mapadmin db import` writes one from the accounts on the server.",
         )
-    return reconcile(database.wanted, database.tables, database.managed, database.differ)
+    return reconcile(
+        database.wanted, database.tables, database.managed, database.differ,
+        lambda user: off_limits(user, site, database.own),
+    )  # fmt: skip
 
 
 def _check_new(database: Database, created: Sequence[Wanted]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mapadmin.admin import Admin
+from mapadmin.core import output
 from mapadmin.core.errors import UsageError
 from mapadmin.core.files import write_atomic
 from mapadmin.core.report import Report
@@ -51,7 +52,7 @@ def dump_accounts(
     details = read_details(database.server)
     text = "".join(f"{line}\n" for line in dump(states, tables, details))
     if out is None:
-        sys.stdout.write(text)
+        output.write(text)
     else:
         write_atomic(out, text, mode=0o600)
         report.say(f"{len(states)} accounts and roles (with hashes, mode 0600): {out}")

@@ -16,11 +16,10 @@ from mapadmin.db.grants import (
     AccountState,
     Grants,
     GrantTables,
-    Level,
     Privileges,
     Scope,
 )
-from mapadmin.db.names import is_system, own_pattern
+from mapadmin.db.names import is_system, own_scope
 from mapadmin.db.policy import Wanted
 from mapadmin.db.rights.effective import PUBLIC
 from mapadmin.db.rights.matching import literal_prefix, matches
@@ -110,7 +109,7 @@ class Facts(msgspec.Struct, dict=True, frozen=True):
             account.user
             for accounts in holders
             for account, one in accounts.items()
-            if Scope(Level.DATABASE, own_pattern(account.user)) in one.grants
+            if own_scope(account.user, self.tables) in one.grants
         )
 
     @cached_property
@@ -144,7 +143,7 @@ class Schemas:
 
     def __init__(self, tables: GrantTables) -> None:
         self._flavour = tables.flavour
-        self._folds = tables.lower_case_table_names > 0
+        self._folds = tables.folds
         self._names = sorted(map(self._fold, tables.schemas), key=str.encode)
         self._keys = [name.encode() for name in self._names]
         self._found: dict[str, list[str]] = {}

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
 from mapadmin.db.grants import Account, Level, Scope
-from mapadmin.db.names import own_pattern
+from mapadmin.db.names import own_scope
+from mapadmin.db.privileges import READING
 from mapadmin.db.rights.effective import PUBLIC
 
 _ESCAPED_OR_BARE = re.compile(r"\\.|_", re.DOTALL)
@@ -34,6 +35,11 @@ COLLISION = Rule(
 )
 NO_SCHEMA = Rule(
     "role-on-nothing", "Check the pattern in mapadmin.toml, if schemas should be there by now."
+)
+OPENED = Rule(
+    "own-schema-open",
+    "Whoever can change mapadmin's schema decides whose account is managed and what the journal "
+    "says: grant on a narrower pattern (`map_*`), or use another database.schema.",
 )
 HIDDEN = Rule("schemas-not-visible", "Grant SHOW DATABASES to mapadmin's account.")
 
@@ -81,7 +87,7 @@ def dangling(facts: Facts) -> Iterator[AuditFinding]:
             if (
                 scope.level not in (Level.GLOBAL, Level.PROXY)
                 and not facts.expects(account, scope, privileges)
-                and not _is_own(account, scope)
+                and not _is_own(facts, account, scope)
                 and not _exists(facts, scope)
             ):
                 held = facts.described({scope: privileges})
@@ -90,8 +96,8 @@ def dangling(facts: Facts) -> Iterator[AuditFinding]:
                 )
 
 
-def _is_own(account: Account, scope: Scope) -> bool:
-    own = own_pattern(account.user)
+def _is_own(facts: Facts, account: Account, scope: Scope) -> bool:
+    own = own_scope(account.user, facts.tables).schema
     return scope.level is Level.DATABASE and meant(scope.schema) in (own, own.replace(r"\_%", "%"))
 
 
@@ -112,6 +118,24 @@ def orphans(facts: Facts) -> Iterator[AuditFinding]:
                 Severity.LOW if only_proxies else Severity.MEDIUM, account,
                 f"there is no such account, but it holds {facts.described(grants)}",
             )  # fmt: skip
+
+
+def opened(facts: Facts) -> Iterator[AuditFinding]:
+    """Grants by which mapadmin's schema can be changed; by name, they may be meant."""
+    own = facts.settings.schema
+    for account, state in facts.audited.items():
+        for scope, privileges in sorted(state.grants.items()):
+            held = privileges - READING
+            if (
+                held
+                and scope.level in (Level.DATABASE, Level.TABLE, Level.COLUMN)
+                and facts.schemas.match(scope.schema, own)
+            ):
+                meant_so = facts.expects(account, scope, privileges)
+                yield OPENED.found(
+                    Severity.LOW if meant_so else Severity.CRITICAL, account,
+                    f"it can change {own} by {facts.described({scope: held})}",
+                )  # fmt: skip
 
 
 def collisions(facts: Facts) -> Iterator[AuditFinding]:
@@ -154,4 +178,4 @@ def empty_roles(facts: Facts) -> Iterator[AuditFinding]:
             )
 
 
-ALL = (unescaped, dangling, orphans, collisions, empty_roles)
+ALL = (unescaped, dangling, orphans, opened, collisions, empty_roles)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
 from mapadmin.db.grants import GLOBAL, GRANT_OPTION, Account, Grants, Level, Scope
 
-READING = frozenset(("SELECT", "SHOW VIEW", "SHOW DATABASES", "SHOW CREATE ROUTINE"))
 _HARMLESS = frozenset((
     "SHOW DATABASES", "REPLICATION CLIENT", "BINLOG MONITOR", "SLAVE MONITOR", "REFERENCES",
     "LOCK TABLES", "CREATE TEMPORARY TABLES",

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
-from mapadmin.db.findings.power import READING, granted
+from mapadmin.db.findings.power import granted
 from mapadmin.db.grants import GLOBAL, Account, Flavour, Grants, Level, Privileges
-from mapadmin.db.names import own_pattern
+from mapadmin.db.names import own_scope
 from mapadmin.db.policy import Wanted
+from mapadmin.db.privileges import READING
 from mapadmin.db.rights.effective import PUBLIC, Resolver, Session
 
 _NOTHING: Privileges = frozenset()
@@ -82,7 +83,7 @@ class _Holders:
 
 def _suspected(facts: Facts, wanted: Wanted, foreign: Iterable[Grants]) -> list[str]:
     """The schemas on which foreign grants may give more than is wanted; not the person's own."""
-    own = own_pattern(wanted.account.user)
+    own = own_scope(wanted.account.user, facts.tables).schema
     patterns = {
         scope.schema
         for grants in foreign

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mapadmin.db.findings.model import AuditFinding, Facts, Rule, Severity, few
-from mapadmin.db.findings.power import READING
 from mapadmin.db.grants import GLOBAL, Flavour, Grants
+from mapadmin.db.privileges import READING
 from mapadmin.db.rights.effective import PUBLIC
 
 PARTIAL_REVOKES = Rule(

@@ -54,6 +54,7 @@ def find_leaver(
     own: Account,
 ) -> Leaver:
     """Whom a name means. Raises UsageError for accounts that are not for mapadmin to remove."""
+    host = host if host is None else host.lower()
     _refuse_name(name, own)
     of_name = sorted(account for account in tables.accounts if account.user == name)
     for account in of_name:
