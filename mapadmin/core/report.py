@@ -16,7 +16,7 @@ from mapadmin.core import output
 from mapadmin.core.errors import ExitCode, Interrupted, MapadminError, UsageError
 from mapadmin.core.progress import Progress
 from mapadmin.core.tables import Column, make_console, make_table, plain_table
-from mapadmin.core.text import count, encodable, one_line, printable, to_plain
+from mapadmin.core.text import count, one_line, printable, to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,27 +57,19 @@ class Report:
 
     def document(self, data: object) -> None:
         """Any plain data or records, as JSON on stdout."""
-        import json
-
-        text = json.dumps(to_plain(data), indent=2, ensure_ascii=False)
-        output.write(encodable(text) + "\n")
+        output.write(to_json(data, indent=2) + "\n")
 
     def stream(self, rows: Iterable[Any], line: Callable[[Any], str]) -> int:
         """Records as they come, for answers that may be long: a line each; how many there were.
 
         With `as_json` a JSON document on a line for each ("JSON lines").
         """
-        import json
-
         number = 0
         flushed = time.monotonic()
         for row in rows:
             number += 1
-            text = (
-                json.dumps(to_plain(row), ensure_ascii=False) if self.as_json
-                else one_line(line(row))
-            )  # fmt: skip
-            wanted = output.write(encodable(text) + "\n")
+            text = to_json(row) if self.as_json else one_line(line(row))
+            wanted = output.write(text + "\n")
             if time.monotonic() - flushed > _FLUSH_SECONDS:
                 flushed = time.monotonic()
                 wanted = output.flush()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+_UNSEEN = re.compile(r"[^\x00-\x7e]")  # JSON escapes the rest itself, but for DEL
 
 
 def cell(value: object) -> str:
@@ -43,6 +46,24 @@ def to_plain(data: object) -> Any:
     import msgspec
 
     return msgspec.to_builtins(data, enc_hook=str, str_keys=True, order="deterministic")
+
+
+def to_json(data: object, *, indent: int | None = None) -> str:
+    """JSON to be read by people, too: in their alphabets, but nothing that drives a terminal.
+
+    Control and format characters, and what is not valid Unicode (a file name that is not UTF-8),
+    are escaped as JSON does it.
+    """
+    import json
+
+    text = json.dumps(to_plain(data), indent=indent, ensure_ascii=False)
+    return _UNSEEN.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    import json
+
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
 
 def human_bytes(count: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import cached_property, partial
@@ -22,7 +22,7 @@ from mapadmin.db.passwords import Handover
 from mapadmin.db.policy import Policy, Wanted
 from mapadmin.db.processes import KillStep, execute_kills
 from mapadmin.db.server import BATCH, Server, connect
-from mapadmin.db.state import Managed, State
+from mapadmin.db.state import Managed, Stage, State
 from mapadmin.db.statements import SqlStep, merge
 from mapadmin.db.turns import turn
 from mapadmin.people_file import Value, remove_entry, set_entry
@@ -69,6 +69,11 @@ class Database:
     @cached_property
     def managed(self) -> Mapping[Account, Managed]:
         return self.state.managed()
+
+    def unfinished(self, wanted: Iterable[Wanted]) -> list[Account]:
+        """Those whose creation was begun and never finished."""
+        known = (self.managed.get(one.account) for one in wanted)
+        return [one.account for one in known if one and one.stage is Stage.CREATING]
 
     @cached_property
     def policy(self) -> Policy:

@@ -2,7 +2,8 @@
 
 The order keeps access whole: everything is granted before anything is revoked, and a session never
 loses what it had before and shall have afterwards. New accounts are made locked, and are unlocked
-by the statement that sets their password, after their grants are there.
+by the statement that sets their password, after their grants are there; one that was locked is
+unlocked last, when it no longer has what it shall not have.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from mapadmin.core.plan import Plan, Step
 from mapadmin.core.secret import Secret, generate_password
 from mapadmin.db.grants import Account, AccountState, Flavour, GrantTables, Level, Privileges, Scope
+from mapadmin.db.hashes import password_plugin
 from mapadmin.db.policy import Wanted
 from mapadmin.db.rights.matching import specificity
 from mapadmin.db.state import Managed, Stage, State
@@ -47,6 +49,7 @@ class Changes(msgspec.Struct):
     passwords_set: list[Step] = msgspec.field(default_factory=list)
     attributes: list[Step] = msgspec.field(default_factory=list)
     revokes: list[Step] = msgspec.field(default_factory=list)
+    unlocks: list[Step] = msgspec.field(default_factory=list)
     passwords: dict[Account, Secret] = msgspec.field(default_factory=dict)
     notes: list[str] = msgspec.field(default_factory=list)
 
@@ -54,7 +57,7 @@ class Changes(msgspec.Struct):
         """All phases in order; `before_unlock` goes in just before an account becomes usable."""
         steps = (
             *self.marks, *self.creates, *_alike_together(self.grants), *before_unlock,
-            *self.passwords_set, *self.attributes, *self.revokes,
+            *self.passwords_set, *self.attributes, *self.revokes, *self.unlocks,
         )  # fmt: skip
         return Plan(steps, tuple(self.notes))
 
@@ -82,7 +85,7 @@ class Differ:
         account = wanted.account
         current = self._tables.accounts.get(account)
         name = str(account)
-        changes.marks.append(self._mark(wanted, Stage.CREATING))
+        changes.marks.append(self.mark(wanted, Stage.CREATING))
         if account in self._tables.orphans:
             changes.creates.append(
                 SqlStep(
@@ -103,6 +106,9 @@ class Differ:
                     ),
                 )
             )  # fmt: skip
+        else:
+            # Its password may be set, so it may be unlocked already.
+            self._compare_attributes(wanted, current, changes.creates)
         self._compare_grants(wanted, current, changes)
         secret = password or generate_password()
         changes.passwords[account] = secret
@@ -113,7 +119,7 @@ class Differ:
                 statements=(
                     set_password(
                         account, self.flavour, secret,
-                        plugin=current.plugin if current else self._tables.default_plugin,
+                        plugin=password_plugin(current, self._tables),
                         unlock=not wanted.locked,
                     ),
                 ),
@@ -128,29 +134,38 @@ class Differ:
             wanted.service,
             wanted.expires,
         ):
-            changes.marks.append(self._mark(wanted, Stage.MANAGED))
+            changes.marks.append(self.mark(wanted, Stage.MANAGED))
         self._compare_grants(wanted, current, changes)
-        self._compare_attributes(wanted, current, changes)
+        self._compare_attributes(wanted, current, changes.attributes)
+        if current.locked and not wanted.locked:
+            changes.unlocks.append(
+                SqlStep(
+                    action="unlock account", target=str(wanted.account),
+                    statements=(set_locked(wanted.account, locked=False),),
+                )
+            )  # fmt: skip
 
-    def _mark(self, wanted: Wanted, stage: Stage) -> SqlStep:
+    def mark(self, wanted: Wanted, stage: Stage) -> SqlStep:
+        """The step that remembers an account as it is wanted."""
         return SqlStep(
             action="record", target=str(wanted.account),
             detail=f"managed, role {wanted.role or 'none'}",
             statements=(self._state.mark(_entry(wanted, stage)),),
         )  # fmt: skip
 
-    def _compare_attributes(self, wanted: Wanted, current: AccountState, changes: Changes) -> None:
+    def _compare_attributes(self, wanted: Wanted, current: AccountState, steps: list[Step]) -> None:
+        """Locking and TLS; unlocking has its own place."""
         name = str(wanted.account)
-        if current.locked != wanted.locked:
-            changes.attributes.append(
+        if wanted.locked and not current.locked:
+            steps.append(
                 SqlStep(
-                    action="lock account" if wanted.locked else "unlock account", target=name,
+                    action="lock account", target=name,
                     detail="expired" if wanted.expired else "",
-                    statements=(set_locked(wanted.account, locked=wanted.locked),),
+                    statements=(set_locked(wanted.account, locked=True),),
                 )
             )  # fmt: skip
         if current.tls != wanted.tls:
-            changes.attributes.append(
+            steps.append(
                 SqlStep(
                     action="require TLS" if wanted.tls else "allow without TLS", target=name,
                     statements=(set_tls(wanted.account, tls=wanted.tls),),

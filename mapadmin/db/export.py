@@ -19,19 +19,11 @@ from mapadmin.db.grants import (
 )
 from mapadmin.db.names import is_system
 from mapadmin.db.privileges import STATIC_PRIVILEGES
-from mapadmin.db.statements import Sql, grant, identifier, revoke
+from mapadmin.db.statements import Sql, grant, identifier, literal, revoke
 
 # The server's own administrators: every server has its own, so only when named.
 _ADMINISTRATORS = frozenset({"root", "mysql", "debian-sys-maint"})
 _PUBLIC = Account("PUBLIC", "")  # MariaDB: what everybody may
-_ESCAPES = str.maketrans(
-    {"\\": "\\\\", "'": "\\'", "\0": "\\0", "\n": "\\n", "\r": "\\r", "\x1a": "\\Z"}
-)
-
-
-def literal(value: str) -> str:
-    """A text literal, for a session whose sql_mode the dump itself has set."""
-    return f"'{value.translate(_ESCAPES)}'"
 
 
 def choose(names: Collection[str], tables: GrantTables, own: Account) -> list[AccountState]:

@@ -7,7 +7,7 @@ comparison of dictionaries.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 
 import msgspec
@@ -154,6 +154,16 @@ _SPECIAL = ("*", "?", "[", ".", "(", ")")  # a dot would be read as schema.table
 _STORED = re.compile(r"\\(.)|(.)", re.DOTALL)
 
 
+def pattern_tokens(pattern: str) -> list[tuple[str, str]]:
+    """The characters of a stored pattern: (escaped, "") or ("", as it stands)."""
+    return _STORED.findall(pattern)
+
+
+def has_wildcard(pattern: str) -> bool:
+    """Whether a stored pattern can match more than one name."""
+    return any(char in ("%", "_") for _, char in pattern_tokens(pattern))
+
+
 def glob_to_pattern(glob: str) -> str:
     r"""`map_*` to `map\_%`: `*` any text, `?` one character, `[x]` that character itself.
 
@@ -175,7 +185,7 @@ def glob_to_pattern(glob: str) -> str:
 def pattern_to_glob(pattern: str) -> str:
     """The inverse of `glob_to_pattern`."""
     out = []
-    for escaped, char in _STORED.findall(pattern):
+    for escaped, char in pattern_tokens(pattern):
         if (escaped or char) in _SPECIAL:
             out.append(f"[{escaped or char}]")
         elif escaped:
@@ -187,38 +197,6 @@ def pattern_to_glob(pattern: str) -> str:
 
 def _escape(char: str) -> str:
     return f"\\{char}" if char in "\\_%" else char
-
-
-def has_wildcard(pattern: str) -> bool:
-    """Whether a stored pattern can match more than one name."""
-    return any(char in ("%", "_") for _, char in _STORED.findall(pattern))
-
-
-def pattern_matches(pattern: str, schema: str) -> bool:
-    """Whether a stored pattern matches a schema's name, as the server compares them: by bytes."""
-    return re.fullmatch(_regex(pattern).encode(), schema.encode(), re.DOTALL) is not None
-
-
-def _regex(pattern: str) -> str:
-    pieces = [""]
-    for escaped, char in _STORED.findall(pattern):
-        if char == "%":
-            pieces.append("")
-        else:
-            pieces[-1] += "." if char == "_" else re.escape(escaped or char)
-    return between_anything(pieces)
-
-
-def between_anything(pieces: Sequence[str]) -> str:
-    """A regular expression of pieces of fixed length with any text between them.
-
-    The groups are atomic (the first place where a piece fits is as good as any other), so that a
-    pattern with many `%` cannot keep a search busy for ever.
-    """
-    if len(pieces) == 1:
-        return pieces[0]
-    first, *middle, last = pieces
-    return first + "".join(f"(?>.*?{piece})" for piece in middle) + f".*{last}"
 
 
 # --- scopes in site files ----------------------------------------------------------------------

@@ -10,7 +10,7 @@ import os
 from itertools import cycle, islice
 
 from mapadmin.core.secret import Secret
-from mapadmin.db.grants import Flavour
+from mapadmin.db.grants import AccountState, Flavour, GrantTables
 
 NATIVE = "mysql_native_password"
 SHA2 = "caching_sha2_password"
@@ -41,6 +41,25 @@ class Hashed(Secret):
 def stored(password: Secret, plugin: str) -> str:
     """The stored form of a password, for NATIVE or SHA2."""
     return native(password) if plugin == NATIVE else sha2(password, _random_salt())
+
+
+def password_plugin(state: AccountState | None, tables: GrantTables) -> str:
+    """By what a new password of an account (None: of a new account) is to be checked.
+
+    The plugin that it has, unless that is MySQL's outdated one, or one that the server no longer
+    has: then as a new account would have it. MariaDB has a single form for all.
+    """
+    if tables.flavour is Flavour.MARIADB:
+        return NATIVE
+    if state is None or state.plugin == NATIVE or is_missing(state.plugin, tables):
+        return tables.default_plugin
+    return state.plugin
+
+
+def is_missing(plugin: str, tables: GrantTables) -> bool:
+    """Whether the server has no such plugin (any more); an account without one has the usual."""
+    known = {name.lower() for name in tables.plugins}
+    return bool(known and plugin) and plugin.lower() not in known
 
 
 def nobodys(flavour: Flavour, plugin: str) -> str | None:

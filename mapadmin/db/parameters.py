@@ -18,7 +18,7 @@ import msgspec
 from mapadmin.core.plan import Kind, Plan, Step
 
 
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class WantedValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of parameters.toml; see there."""
 
     value: str
@@ -100,10 +100,10 @@ class Row(msgspec.Struct, frozen=True):
     source: str
 
 
-def load() -> dict[str, Wanted]:
+def load() -> dict[str, WantedValue]:
     """The data file, which is part of the package."""
     data = tomllib.loads(Path(__file__).with_name("parameters.toml").read_text(encoding="utf-8"))
-    return msgspec.convert(data, dict[str, Wanted])
+    return msgspec.convert(data, dict[str, WantedValue])
 
 
 def compare(
@@ -119,7 +119,7 @@ def compare(
     return rows
 
 
-def _row(name: str, wanted: Wanted, live: str, kept: Kept) -> Row:
+def _row(name: str, wanted: WantedValue, live: str, kept: Kept) -> Row:
     restart = wanted.restart if kept.restart is None else kept.restart
     value = wanted.value
     if wanted.adds:  # what is set beyond the wanted stays
@@ -137,7 +137,7 @@ def _row(name: str, wanted: Wanted, live: str, kept: Kept) -> Row:
     )
 
 
-def _meets(value: str, wanted: Wanted) -> bool:
+def _meets(value: str, wanted: WantedValue) -> bool:
     if wanted.adds:
         return _set(wanted.value) <= _set(value)
     return normal(value) == normal(wanted.value)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from mapadmin.core.errors import UsageError
-from mapadmin.core.files import write_new
+from mapadmin.core.files import write_atomic, write_new
 from mapadmin.core.report import Report
 from mapadmin.core.secret import Secret
 from mapadmin.core.text import count
 from mapadmin.db.grants import Account
 from mapadmin.site import DatabaseSettings, Tls
+
+# In a configuration as it is written here, whatever the password.
+_PASSWORD = re.compile(r'(?<=password": )"(?:[^"\\]|\\.)*"')
 
 
 class DataJoint(StrEnum):
@@ -25,19 +31,21 @@ class DataJoint(StrEnum):
     V2 = "2"
 
 
-class Handover(msgspec.Struct, frozen=True):
-    """Where passwords go: a file of mode 0600, else the terminal; and a DataJoint configuration."""
+class Handover(msgspec.Struct):
+    """Where passwords go: a file of mode 0600, else the terminal; and a DataJoint configuration.
+
+    `leftovers` are files of a run that was cut short, which are replaced.
+    """
 
     password_file: Path | None = None
     dj_config: Path | None = None
     dj_version: DataJoint = DataJoint.V0
     given: bool = False  # whoever ran the command knows the password already
+    leftovers: set[Path] = msgspec.field(default_factory=set)
 
     def check(self, *, as_json: bool) -> None:
-        """Refuse, before anything is changed, what could not be handed over afterwards."""
+        """Refuse, before the server is asked, what could not be handed over afterwards."""
         for path in (self.password_file, self.dj_config):
-            if path is not None and path.exists():
-                raise UsageError(f"{path} exists already; name another file.")
             if path is not None and not path.parent.is_dir():
                 raise UsageError(f"There is no folder {path.parent}.")
         if self.password_file is not None and self.password_file == self.dj_config:
@@ -47,17 +55,43 @@ class Handover(msgspec.Struct, frozen=True):
                 "With --json a password is never printed.", remedy="Add --password-file FILE."
             )
 
+    def check_files(self, unfinished: Collection[Account], settings: DatabaseSettings) -> None:
+        """Refuse, before anything is changed, files that exist.
+
+        But not those that a run wrote which was cut short before it was done: they hold passwords
+        of `unfinished` accounts only, which are given new ones.
+        """
+        names = {str(account) for account in unfinished}
+        users = {account.user for account in unfinished}
+        ours = partial(_is_dj_config, version=self.dj_version, settings=settings, users=users)
+        self._check_file(self.password_file, partial(_is_list, accounts=names))
+        self._check_file(self.dj_config, ours)
+
+    def _check_file(self, path: Path | None, is_ours: Callable[[str], bool]) -> None:
+        if path is None or not os.path.lexists(path):
+            return
+        if not is_ours(_text(path)):
+            raise UsageError(f"{path} exists already; name another file.")
+        self.leftovers.add(path)
+
+    def _write(self, path: Path, text: str) -> None:
+        if path in self.leftovers:
+            write_atomic(path, text, mode=0o600)
+        else:
+            write_new(path, text)
+
     def deliver(self, passwords: Mapping[Account, Secret], settings: DatabaseSettings) -> None:
         """Hand over the passwords of accounts that exist now. Raises MapadminError."""
         if self.dj_config is not None:
             ((account, secret),) = passwords.items()
-            write_dj_config(self.dj_config, self.dj_version, settings, account.user, secret)
+            text = dj_config(self.dj_version, settings, account.user, secret)
+            self._write(self.dj_config, text)
             Report().say(
                 f"DataJoint configuration (with the password, mode 0600): {self.dj_config}"
             )
         if self.password_file is not None:
             lines = [f"{account}\t{secret.reveal()}\n" for account, secret in passwords.items()]
-            write_new(self.password_file, "".join(lines))
+            self._write(self.password_file, "".join(lines))
             Report().say(f"{count(len(lines), 'password')} (mode 0600): {self.password_file}")
         elif self.dj_config is None and not self.given:
             for account, secret in passwords.items():
@@ -95,9 +129,34 @@ def checked_password(text: str) -> Secret:
     return Secret(text)
 
 
-def write_dj_config(
-    path: Path, version: DataJoint, settings: DatabaseSettings, user: str, password: Secret
-) -> None:
+def _is_list(text: str, accounts: Collection[str]) -> bool:
+    """Whether a text is a list of passwords, of these accounts only."""
+    lines = text.splitlines()
+    return bool(lines) and all(
+        account in accounts and tab and password
+        for account, tab, password in (line.partition("\t") for line in lines)
+    )
+
+
+def _is_dj_config(
+    text: str, version: DataJoint, settings: DatabaseSettings, users: Collection[str]
+) -> bool:
+    """Whether a text is a configuration as this command writes it, for one of these users."""
+    blank = _PASSWORD.sub("", text)
+    return any(
+        blank == _PASSWORD.sub("", dj_config(version, settings, user, Secret(""))) for user in users
+    )
+
+
+def _text(path: Path) -> str:
+    """What is in a file; nothing for what is none, or cannot be read."""
+    try:
+        return path.read_text() if path.is_file() and not path.is_symlink() else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def dj_config(version: DataJoint, settings: DatabaseSettings, user: str, password: Secret) -> str:
     """A ready configuration: the `dj_local_conf.json` of 0.14, the `datajoint.json` of 2.x.
 
     DataJoint itself can encrypt, but cannot verify a certificate by this file.
@@ -118,4 +177,4 @@ def write_dj_config(
         content = {"database": fields}
     import json
 
-    write_new(path, json.dumps(content, indent=2) + "\n")
+    return json.dumps(content, indent=2) + "\n"

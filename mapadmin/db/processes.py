@@ -40,7 +40,7 @@ _SECRET = re.compile(r"(identified|password|authentication_string).*", re.IGNORE
 _STARS = "****"
 
 
-class Kind(StrEnum):
+class SessionKind(StrEnum):
     """Whose a session is. Only those of clients are ever ended."""
 
     CLIENT = "client"
@@ -66,12 +66,12 @@ class Session(msgspec.Struct, frozen=True):
     seconds: int
     transaction: int | None
     query: str
-    kind: Kind
+    kind: SessionKind
 
     @property
     def idle(self) -> bool:
         """Does nothing and holds nothing open."""
-        waits = self.command in ("Sleep", "Daemon") or self.kind is not Kind.CLIENT
+        waits = self.command in ("Sleep", "Daemon") or self.kind is not SessionKind.CLIENT
         return waits and self.transaction is None
 
 
@@ -103,7 +103,7 @@ def sessions_of(server: Server, users: Iterable[str]) -> list[Session]:
     return [
         session
         for session in sessions(server)
-        if session.user in wanted and session.kind is not Kind.SYSTEM
+        if session.user in wanted and session.kind is not SessionKind.SYSTEM
     ]
 
 
@@ -138,11 +138,11 @@ def _client(host: str) -> str:
     return host.rpartition(":")[0] or host
 
 
-def kind_of(user: str, command: str) -> Kind:
+def kind_of(user: str, command: str) -> SessionKind:
     """Whose a session is, from the user's name and the command that the server shows."""
     if user in _SERVER_USERS or command == "Daemon" or is_system(user):
-        return Kind.SYSTEM
-    return Kind.REPLICATION if command.startswith("Binlog Dump") else Kind.CLIENT
+        return SessionKind.SYSTEM
+    return SessionKind.REPLICATION if command.startswith("Binlog Dump") else SessionKind.CLIENT
 
 
 def one_line(query: bytes) -> str:

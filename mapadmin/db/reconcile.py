@@ -12,10 +12,11 @@ import msgspec
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.plan import Plan
 from mapadmin.db.diff import Changes, Differ
-from mapadmin.db.grants import Account, GrantTables
+from mapadmin.db.ending import EndSessions
+from mapadmin.db.grants import Account, AccountState, GrantTables
 from mapadmin.db.policy import Wanted
 from mapadmin.db.state import Managed, Stage, State
-from mapadmin.db.statements import Sql, SqlStep, drop_account, revoke, set_locked
+from mapadmin.db.statements import SqlStep, drop_account, revoke, set_locked
 
 CHUNK = 100  # new accounts that go through creation together: what a kill leaves to be redone
 
@@ -95,7 +96,9 @@ def prune_plan(
     force: bool,
     definers: Mapping[Account, str],
 ) -> Plan:
-    """Lock, revoke, drop and forget the accounts that left people.toml; their schemas stay.
+    """Lock the accounts that left people.toml, end their sessions, revoke, drop and forget.
+
+    Their schemas stay.
 
     Raises MapadminError when that is more than `limit` (a share) of all managed accounts: a
     people.toml that was cut short looks just like everybody leaving.
@@ -106,23 +109,32 @@ def prune_plan(
             f"more than the limit of {limit:.0%}.",
             remedy="Check people.toml; --force goes ahead.",
         )
-    steps = []
-    notes = []
-    for account in leavers:
-        if account in definers:
-            notes.append(f"{account} stays: it is the definer of {definers[account]}")
-            continue
-        statements = [set_locked(account, locked=True)]
-        statements += [
-            revoke(account, scope, privileges)
-            for scope, privileges in tables.accounts[account].grants.items()
-        ]
-        statements += [drop_account(account), state.forget(account)]
-        steps.append(_drop_step(account, statements))
-    return Plan(tuple(steps), tuple(notes))
+    notes = [
+        f"{account} stays: it is the definer of {definers[account]}"
+        for account in leavers
+        if account in definers
+    ]
+    going = [tables.accounts[account] for account in leavers if account not in definers]
+    locks = [_lock_step(one.account) for one in going if not one.locked]
+    ends = [
+        EndSessions(action="end sessions", target=str(one.account), accounts=(one.account,))
+        for one in going
+    ]
+    drops = [_drop_step(one, state) for one in going]
+    return Plan((*locks, *ends, *drops), tuple(notes))
 
 
-def _drop_step(account: Account, statements: list[Sql]) -> SqlStep:
+def _lock_step(account: Account) -> SqlStep:
+    return SqlStep(
+        action="lock account", target=str(account), detail="not in people.toml",
+        statements=(set_locked(account, locked=True),),
+    )  # fmt: skip
+
+
+def _drop_step(one: AccountState, state: State) -> SqlStep:
+    account = one.account
+    statements = [revoke(account, scope, held) for scope, held in one.grants.items()]
+    statements += [drop_account(account), state.forget(account)]
     return SqlStep(
         action="drop account", target=str(account), detail="not in people.toml; schemas stay",
         destroys=True, statements=tuple(statements),

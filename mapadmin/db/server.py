@@ -219,11 +219,11 @@ def _prepare_session(server: Server) -> None:
 def _tls_context(settings: DatabaseSettings, folder: Path) -> ssl.SSLContext | None:
     import ssl
 
-    from mapadmin.site import Tls
+    from mapadmin.site import Tls, expand
 
     if settings.tls is Tls.OFF:
         return None
-    ca = str(folder / settings.ca) if settings.ca else None
+    ca = str(folder / expand(settings.ca, "database.ca")) if settings.ca else None
     try:
         context = ssl.create_default_context(cafile=ca)
     except OSError as error:  # includes ssl.SSLError

@@ -26,6 +26,10 @@ from mapadmin.db.grants import (
 from mapadmin.db.hashes import NATIVE, SHA2, Hashed, nobodys
 from mapadmin.db.privileges import check_privileges
 
+_ESCAPES = str.maketrans(
+    {"\\": "\\\\", "'": "\\'", "\0": "\\0", "\n": "\\n", "\r": "\\r", "\x1a": "\\Z"}
+)
+
 
 class Sql(msgspec.Struct, frozen=True):
     """One statement: `head + item + tail`, with driver parameters for the `%s` in `item`.
@@ -83,6 +87,11 @@ def identifier(name: str) -> str:
     if not name or "\0" in name:
         raise MapadminError(f"{name!r} cannot be the name of a schema or table.")
     return "`" + name.replace("`", "``").replace("%", "%%") + "`"
+
+
+def literal(value: str) -> str:
+    """A text literal in a dump, for a session in which a backslash escapes."""
+    return f"'{value.translate(_ESCAPES)}'"
 
 
 # --- accounts ----------------------------------------------------------------------------------

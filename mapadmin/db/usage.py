@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mapadmin.db.state import State
 
 WINDOW = 30  # days that growth looks back at the most
+KEPT = 366  # days that sizes are kept, for whoever looks at them by other means
 
 # InnoDB forgets the time of a table's last change when the server is restarted, hence COALESCE.
 _TABLES = """SELECT TABLE_SCHEMA, COUNT(*), MAX(COALESCE(UPDATE_TIME, CREATE_TIME)),
@@ -157,4 +158,6 @@ def _compare(server: Server, state: State, uses: Mapping[str, Use], today: date)
     with suppress(MapadminError):
         for sql, _ in merge(new):
             server.run(sql)
+        if new:
+            server.query(f"DELETE FROM {table} WHERE day < %s", [today - timedelta(days=KEPT)])
     return {name: Look(day, int(size)) for name, day, size, _ in rows}

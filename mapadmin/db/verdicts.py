@@ -12,13 +12,19 @@ from mapadmin.core.checks import Finding, fail, ok, warn
 from mapadmin.core.text import human_seconds
 from mapadmin.db.grants import GRANT_OPTION, Flavour, Grants, Level, Privileges, Scope
 from mapadmin.db.rights.patterns import contains
+from mapadmin.db.sight import SHOWS
 
 _CLOCK_FINE, _CLOCK_BAD = 2.0, 60.0  # seconds
 _CERTIFICATE_SOON = 30  # days
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _OWN_SCHEMA = frozenset({"CREATE", "SELECT", "INSERT", "UPDATE", "DELETE"})
 _ENDS_SESSIONS = frozenset({"SUPER", "CONNECTION ADMIN", "CONNECTION_ADMIN"})
-_USED_FOR = {"PROCESS": "to see sessions", "SHOW DATABASES": "to see all schemas"}
+_USED_FOR = {
+    "PROCESS": "to see sessions",
+    "SHOW DATABASES": "to see all schemas",
+    # Without these nobody is removed and nothing is archived.
+    **{name: f"to see {what}" for name, what in SHOWS.items()},
+}
 
 
 # --- connection --------------------------------------------------------------------------------

@@ -21,7 +21,15 @@ from mapadmin.core.plan import Outcome, Plan, Step, StepState
 from mapadmin.core.report import SHOWN_STEPS, Report, plan_document
 from mapadmin.core.secret import STARS, Secret
 from mapadmin.core.tables import Column, plain_table
-from mapadmin.core.text import cell, human_bytes, human_seconds, one_line, printable, to_plain
+from mapadmin.core.text import (
+    cell,
+    human_bytes,
+    human_seconds,
+    one_line,
+    printable,
+    to_json,
+    to_plain,
+)
 from tests.core.processes import ROOT, environment
 from tests.core.shown import SHOWN, User, ask
 
@@ -309,8 +317,25 @@ def test_any_name_is_valid_json(name: str) -> None:
     with redirect_stdout(out):
         Report(as_json=True).rows([User(name, "")], [], empty="")
     out.flush()
+    text = raw.getvalue().decode()
+    assert text.replace("\n", "").isprintable()
     if not re.search("[\ud800-\udbff][\udc00-\udfff]", name):
-        assert json.loads(raw.getvalue().decode())[0]["name"] == name
+        assert json.loads(text)[0]["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Zoë 日本", "Zoë 日本"),
+        ("\x9b31m", "\\u009b31m"),  # a terminal's "red", in one byte of Latin-1
+        ("\u202egnp", "\\u202egnp"),  # the rest would read backwards
+        ("\x7f\x1b", "\\u007f\\u001b"),
+        ("\U000e0041", "\\udb40\\udc41"),  # a tag, invisible
+    ],
+)
+def test_json_does_not_drive_the_terminal(name: str, shown: str) -> None:
+    assert to_json({"name": name}) == f'{{"name": "{shown}"}}'
+    assert json.loads(to_json([name])) == [name]
 
 
 def test_error_of_an_outcome() -> None:

@@ -125,6 +125,54 @@ def test_a_password_file_is_private_and_never_overwritten(lab: Lab, tmp_path: Pa
     assert lab.server.sql("SELECT COUNT(*) FROM mysql.user WHERE user = 'bob'") == ((0,),)
 
 
+@pytest.mark.parametrize("option", ["--password-file", "--dj-config"])
+def test_a_file_of_a_run_that_was_cut_short_is_replaced(
+    lab: Lab, tmp_path: Path, option: str
+) -> None:
+    """The file was written, but the account not yet marked as finished."""
+    lab.write_people("")
+    file = tmp_path / "handed-over"
+    command = ["db", "add-user", "hal", "--role", "reader", option, str(file)]
+    lab.ok(*command)
+    first = file.read_text()
+    assert f"{file} exists already" in lab.run(*command).err  # it is finished
+    cut_short = "UPDATE mapadmin.account SET state = 'creating' WHERE user = 'hal'"
+    lab.server.sql(cut_short)
+    lab.ok(*command)
+    second = file.read_text()
+    assert second != first
+    assert file.stat().st_mode & 0o777 == 0o600
+    password = second.rstrip().split("\t")[-1]
+    if option == "--dj-config":
+        password = json.loads(second)["database.password"]
+    lab.login("hal", password).close()
+    for others in ("hal@%\tx\nida@%\ty\n", "", "{}", second.replace("hal", "ida")):
+        file.write_text(others)
+        lab.server.sql(cut_short)
+        ran = lab.run(*command)
+        assert (ran.code, file.read_text()) == (2, others)
+        assert "exists already" in ran.err
+    file.unlink()
+    lab.ok(*command)
+
+
+def test_a_list_of_passwords_of_a_run_that_was_cut_short_is_replaced(lab: Lab) -> None:
+    lab.write_people('[people.hal]\nrole = "reader"\n[people.ida]\nrole = "reader"\n')
+    file = lab.folder / "passwords"
+    command = ["db", "apply", "--password-file", str(file)]
+    lab.ok(*command)
+    first = file.read_text()
+    cut_short = "UPDATE mapadmin.account SET state = 'creating'"
+    lab.server.sql(f"{cut_short} WHERE user = 'hal'")
+    assert f"{file} exists already" in lab.run(*command).err  # it has ida's, which counts
+    lab.server.sql(cut_short)
+    lab.ok(*command)
+    assert file.read_text() != first
+    for line in file.read_text().splitlines():
+        account, password = line.split("\t")
+        lab.login(account.removesuffix("@%"), password).close()
+
+
 @pytest.mark.parametrize("version", ["0.14", "2"])
 def test_a_datajoint_configuration_is_ready_to_use(lab: Lab, tmp_path: Path, version: str) -> None:
     file = tmp_path / "dj.json"
@@ -221,6 +269,36 @@ def test_an_open_session_has_the_new_role_at_once(lab: Lab) -> None:
     assert 'role = "reader"' in lab.people()
 
 
+def connection_id(connection: pymysql.connections.Connection[Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CONNECTION_ID()")
+        return int(cursor.fetchone()[0])
+
+
+def test_sessions_with_a_default_schema_are_named_because_they_keep_their_access(lab: Lab) -> None:
+    """Both servers look a schema's privileges up when a session chooses it, and never again."""
+    lab.write_people("")
+    password = lab.password_of(lab.ok("db", "add-user", "gus", "--role", "experimenter"))
+    lab.server.sql("CREATE DATABASE map_lab", "CREATE TABLE map_lab.t (id INT PRIMARY KEY)")
+    with lab.login("gus", password) as free, lab.login("gus", password, "map_lab") as held:
+        ran = lab.ok("db", "set-role", "gus", "reader")
+        held.cursor().execute("INSERT INTO t VALUES (1)")
+        with pytest.raises(pymysql.err.OperationalError, match="denied"):
+            free.cursor().execute("INSERT INTO map_lab.t VALUES (2)")
+        number = connection_id(held)
+        assert f"gus has 1 open session with a default schema ({number})" in ran.err
+        assert "`mapadmin db kill --user gus`" in ran.err
+        lab.write_people(lab.people().replace("reader", "worker"))
+        assert f"({number})" in lab.ok("db", "apply").err
+        lab.ok("db", "kill", "--user", "gus", "--yes")
+    with lab.login("gus", password, "map_lab"):
+        lab.write_people(lab.people().replace("worker", "reader"))
+        held_now = lab.ok("db", "apply", "--json").json["notes"]
+        assert len(held_now) == 1
+        assert lab.ok("db", "apply", "--json").json["notes"] == []
+    assert "open session" not in lab.ok("db", "set-role", "gus", "worker").err
+
+
 def test_a_role_change_never_interrupts_what_both_roles_allow(lab: Lab) -> None:
     """A session reads without pause while its account goes to and fro between shapes of roles."""
     project(lab)
@@ -274,6 +352,34 @@ def test_two_passwords_for_a_while_where_the_server_can(lab: Lab) -> None:
     lab.login("alice", second).close()
     with pytest.raises(pymysql.err.OperationalError):
         lab.login("alice", first)
+
+
+def test_a_new_password_ends_an_outdated_or_impossible_way_to_log_in(lab: Lab) -> None:
+    lab.write_people("")
+    lab.ok("db", "add-user", "jon", "--role", "reader")
+    if lab.server.flavour == "mariadb":
+        lab.server.sql("ALTER USER jon@'%' IDENTIFIED VIA mysql_native_password OR unix_socket")
+        ran = lab.ok("db", "set-password", "jon")
+        assert "jon@% logs in by mysql_native_password from now on, and no longer by unix_s" in (
+            " ".join(ran.err.split())
+        )
+        lab.login("jon", lab.password_of(ran)).close()
+        return
+    for plugin in ("mysql_native_password", "authentication_gone"):
+        lab.server.sql(
+            f"UPDATE mysql.user SET plugin = '{plugin}',"
+            f" authentication_string = '*{'A' * 40}' WHERE user = 'jon'",
+            "FLUSH PRIVILEGES",
+        )
+        refused = lab.run("db", "set-password", "jon", "--keep-old")
+        assert refused.code == 2
+        assert f"no plugin {plugin}" in refused.err
+        ran = lab.ok("db", "set-password", "jon")
+        assert f"no longer by {plugin}" in ran.err
+        lab.login("jon", lab.password_of(ran)).close()
+        found = lab.server.sql("SELECT plugin FROM mysql.user WHERE user = 'jon'")
+        assert found == (("caching_sha2_password",),)
+    assert "Note" not in lab.ok("db", "set-password", "jon").err
 
 
 def test_lock_and_unlock(lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pymysql
 import pytest
 
 from tests.lab import ROLES, Lab
@@ -154,6 +155,50 @@ def test_prune_removes_leavers_within_the_limit(lab: Lab) -> None:
     assert lab.server.sql("SELECT COUNT(*) FROM mysql.user WHERE user LIKE 'p0%'") == ((9,),)
     lab.ok("db", "apply", "--prune", "--yes", "--force")
     assert lab.server.sql("SELECT COUNT(*) FROM mysql.user WHERE user LIKE 'p0%'") == ((1,),)
+
+
+def test_prune_ends_the_sessions_of_who_leaves(lab: Lab) -> None:
+    lab.write_people("")
+    add = ("db", "add-user", "zoe", "--role", "reader")
+    stays = lab.password_of(lab.ok(*add))
+    goes = lab.password_of(lab.ok(*add, "--host", "localhost"))
+    session = lab.login("zoe", goes)
+    people = lab.people()
+    lab.write_people('[people.zoe]\nrole = "reader"\n')
+    ran = lab.ok("db", "apply", "--prune", "--force", "--yes", "--json")
+    assert [(step["action"], step["target"]) for step in ran.json["steps"]] == [
+        ("lock account", "zoe@localhost"), ("end sessions", "zoe@localhost"),
+        ("drop account", "zoe@localhost"),
+    ], people  # fmt: skip
+    with pytest.raises(pymysql.err.OperationalError):
+        session.cursor().execute("SELECT 1")
+    lab.login("zoe", stays).close()
+    assert settled(lab)
+
+
+def test_an_account_is_unlocked_only_when_it_has_nothing_too_much(lab: Lab) -> None:
+    lab.write_people('[people.vic]\nrole = "reader"\nlocked = true\n')
+    lab.ok("db", "apply")
+    lab.server.sql("GRANT DELETE ON *.* TO vic@'%'")
+    lab.write_people('[people.vic]\nrole = "reader"\n')
+    steps = lab.ok("db", "apply", "--json").json["steps"]
+    assert [step["action"] for step in steps] == ["revoke", "unlock account"]
+    assert settled(lab)
+
+
+def test_what_an_unfinished_account_shall_be_counts(lab: Lab) -> None:
+    """One whose password was set, and so unlocked, but never handed over."""
+    lab.write_people('[people.hal]\nrole = "reader"\n')
+    lab.ok("db", "apply")
+    lab.server.sql("UPDATE mapadmin.account SET state = 'creating'")
+    lab.write_people('[people.hal]\nrole = "reader"\nlocked = true\nrequire_tls = true\n')
+    ran = lab.ok("db", "apply", "--json", "--password-file", str(lab.folder / "passwords"))
+    actions = [step["action"] for step in ran.json["steps"]]
+    assert actions == ["record", "lock account", "require TLS", "set password"]
+    ((created,),) = lab.server.sql("SHOW CREATE USER hal@'%'")
+    assert "ACCOUNT LOCK" in str(created)
+    assert "REQUIRE SSL" in str(created)
+    assert settled(lab)
 
 
 def test_prune_leaves_a_definer(lab: Lab) -> None:

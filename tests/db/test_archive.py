@@ -82,6 +82,20 @@ def finished(lab: Lab, *schemas: str) -> None:
         assert everything(lab.server, schema) == before[schema]
 
 
+def test_what_is_in_a_library_counts(lab: Lab) -> None:
+    """JavaScript that routines share, from MySQL 9.2 on."""
+    plain(lab, prepare(lab))
+    if lab.server.flavour == "mysql":
+        text = "export function one() { return 1; }"
+        lab.server.sql(f"CREATE LIBRARY {PLAIN}.lib LANGUAGE JAVASCRIPT AS $$ {text} $$")
+        program(lab, "dump_program", '"$REAL" "$@" | sed "s/return 1/return 2/"')
+        assert "does not give the same schema back: library lib" in stopped(lab)
+        lab.write_site(dump_program=str(lab.server.programs.dump))
+    lab.ok("db", "remove-user", "alice", "--archive", str(archive(lab)), "--yes")
+    counts = manifest(archive(lab))[PLAIN]["counts"]
+    assert counts.get("libraries") == (1 if lab.server.flavour == "mysql" else None)
+
+
 def program(lab: Lab, setting: str, script: str) -> None:
     """Put a shell script in the place of a program; `$REAL` is the program itself."""
     real = lab.server.programs.dump if setting == "dump_program" else lab.server.programs.client

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,16 @@ def test_tls_that_nobody_verified_is_told_from_tls_that_was(lab: Lab) -> None:
     assert states(lab.ok("db", "check", "--json"))["TLS"] == "warn"
     lab.write_site(tls="off")
     assert "not encrypted" in lab.ok("db", "check").out
+
+
+def test_the_authoritys_certificate_may_be_in_the_home_folder(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(lab.server.ca.read_bytes())
+    lab.write_site(ca="~/ca.pem")
+    assert states(lab.run("db", "check", "--json", HOME=str(tmp_path)))["TLS"] == "ok"
+    lab.write_site(ca="~nobody-here/ca.pem")
+    ran = lab.run("db", "users")
+    assert ran.code == 3
+    assert "database.ca: ~nobody-here/ca.pem" in ran.err
 
 
 @contextmanager

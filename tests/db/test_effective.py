@@ -10,8 +10,6 @@ from mapadmin.db.rights.effective import (
     Session,
     Source,
     effective,
-    effective_many,
-    specificity,
 )
 from tests.db.effective_tables import (
     ALICE,
@@ -129,15 +127,3 @@ def test_without_a_list_of_schema_privileges_all_global_ones_are_told() -> None:
 def test_an_account_that_does_not_exist_has_what_rows_give_it() -> None:
     state = tables(MYSQL, orphans={ALICE: grants({"map%": "SELECT"})})
     assert have(state, Session(ALICE)) == "SELECT"
-
-
-def test_several_schemas_at_once() -> None:
-    state = tables(MYSQL, account(ALICE, {"map%": "SELECT"}))
-    found = effective_many(state, Session(ALICE), ["map_lab", "other"])
-    assert found == {"map_lab": {"SELECT": {Source(on("map%"), ALICE)}}, "other": {}}
-
-
-def test_specificity_orders_patterns_least_specific_first() -> None:
-    patterns = [r"map\_lab", "%", r"map\_%", "map%"]
-    assert sorted(patterns, key=specificity) == ["%", "map%", r"map\_%", r"map\_lab"]
-    assert specificity("m%b%", MARIADB) != specificity("m%b%", MYSQL)

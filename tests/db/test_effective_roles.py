@@ -10,7 +10,6 @@ from mapadmin.db.rights.effective import (
     Resolver,
     Session,
     Source,
-    default_session,
     effective,
 )
 from mapadmin.db.rights.restrictions import Holding, aggregate
@@ -157,7 +156,7 @@ def test_roles_after_a_login_to_mysql(
         account(WRITER),
         **variables,
     )
-    assert default_session(state, ALICE, "10.0.0.1") == Session(
+    assert Resolver(state).default_session(ALICE, "10.0.0.1") == Session(
         ALICE, "10.0.0.1", frozenset(expected)
     )
 
@@ -166,9 +165,9 @@ def test_roles_after_a_login_to_mariadb() -> None:
     reader = role("reader", MARIADB)
     held = account(LOCAL, default_roles={reader})
     state = tables(MARIADB, held, account(reader))
-    assert default_session(state, LOCAL).roles == frozenset()
+    assert Resolver(state).default_session(LOCAL).roles == frozenset()
     state = tables(MARIADB, held, account(ALICE, roles={reader}), account(reader))
-    assert default_session(state, LOCAL, "127.0.0.1").roles == {reader}
+    assert Resolver(state).default_session(LOCAL, "127.0.0.1").roles == {reader}
 
 
 # --- partial revokes ---------------------------------------------------------------------------

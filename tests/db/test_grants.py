@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from mapadmin.db.grants import (
     GLOBAL,
     Account,
+    Flavour,
     Level,
     Scope,
     glob_to_pattern,
-    has_wildcard,
     parse_scope,
-    pattern_matches,
     pattern_to_glob,
 )
+from mapadmin.db.rights import matching
 
 # --- patterns ----------------------------------------------------------------------------------
 
@@ -89,9 +89,8 @@ def test_any_pattern_keeps_its_meaning(pattern: str) -> None:
 @given(st.text(CHARACTERS, max_size=12))
 def test_a_literal_name_as_a_glob_matches_itself_only(name: str) -> None:
     pattern = "".join(map(escaped, name))
-    assert not has_wildcard(pattern)
-    assert pattern_matches(glob_to_pattern(pattern_to_glob(pattern)), name)
-    assert not pattern_matches(pattern, name + "x")
+    assert matching.matches(Flavour.MARIADB, glob_to_pattern(pattern_to_glob(pattern)), name)
+    assert not matching.matches(Flavour.MARIADB, pattern, name + "x")
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -114,16 +113,7 @@ def _matches(pattern: bytes, name: bytes) -> bool:
 
 @given(st.text("ab%_\\é\n", max_size=7), st.text("ab%_\\é\n", max_size=6))
 def test_pattern_matches_as_the_rule_says(pattern: str, name: str) -> None:
-    assert pattern_matches(pattern, name) == matches(pattern, name)
-
-
-@given(st.text("ab%_\\é", max_size=7))
-def test_has_wildcard(pattern: str) -> None:
-    free = [i for i, char in enumerate(pattern) if char in "%_"]
-    assert has_wildcard(pattern) == any(
-        (i - len(pattern[:i].rstrip("\\"))) % 2 == 0  # an even number of backslashes before it
-        for i in free
-    )
+    assert matching.matches(Flavour.MARIADB, pattern, name) == matches(pattern, name)
 
 
 # --- scopes ------------------------------------------------------------------------------------

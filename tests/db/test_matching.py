@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mapadmin.db.grants import Flavour, pattern_matches
+from mapadmin.db.grants import Flavour
 from mapadmin.db.rights.matching import (
     Client,
     client_of,
@@ -47,7 +47,6 @@ MYSQL, MARIADB = Flavour.MYSQL, Flavour.MARIADB
 def test_patterns_match_byte_by_byte(pattern: str, name: str, expected: bool) -> None:
     assert matches(MYSQL, pattern, name) is expected
     assert matches(MARIADB, pattern, name) is expected
-    assert pattern_matches(pattern, name) is expected
 
 
 @pytest.mark.parametrize(

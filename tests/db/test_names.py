@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapadmin.core.errors import ExitCode, UsageError
-from mapadmin.db.grants import Flavour, pattern_matches
+from mapadmin.db.grants import Flavour
 from mapadmin.db.names import (
     check_host,
     check_new_name,
@@ -16,6 +16,7 @@ from mapadmin.db.names import (
     own_pattern,
     owner_of,
 )
+from mapadmin.db.rights.matching import matches
 from mapadmin.site import Person
 from tests.db.pure import OWN, site_of, tables_of
 
@@ -152,7 +153,7 @@ def test_whatever_is_permitted_reaches_only_its_own(name: str) -> None:
         assert str(error).startswith(f"{name!r} cannot be a user name here: ")
         return
     pattern = own_pattern(name)
-    assert pattern_matches(pattern, f"{name}_x")
+    assert matches(Flavour.MARIADB, pattern, f"{name}_x")
     others = (
         "map_lab",
         "map",
@@ -164,7 +165,7 @@ def test_whatever_is_permitted_reaches_only_its_own(name: str) -> None:
         f"{name}x",
         name,
     )
-    assert not any(pattern_matches(pattern, schema) for schema in others)
+    assert not any(matches(Flavour.MARIADB, pattern, schema) for schema in others)
 
 
 @pytest.mark.parametrize(

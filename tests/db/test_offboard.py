@@ -350,3 +350,21 @@ def test_rights_of_every_kind_are_revoked(lab: Lab) -> None:
     assert removed(lab)
     for table in ("tables_priv", "columns_priv", "proxies_priv"):
         assert lab.server.sql(f"SELECT * FROM mysql.{table} WHERE user = 'alice'") == ()
+
+
+# --- one account of several --------------------------------------------------------------------
+
+
+def test_sessions_of_an_account_that_stays_go_on(lab: Lab) -> None:
+    password = prepare(lab)
+    add = ("db", "add-user", "alice", "--role", "experimenter", "--host")
+    lab.ok(*add, "10.9.9.9")
+    with lab.login("alice", password) as staying:
+        ran = lab.ok("db", "remove-user", "alice", "--host", "10.9.9.9", "--yes")
+        assert "stays as alice@%, and sessions of that go on" in ran.err
+        staying.cursor().execute("SELECT 1")
+    local = lab.login("alice", lab.password_of(lab.ok(*add, "localhost")))
+    lab.ok("db", "remove-user", "alice", "--host", "localhost", "--yes")
+    with pytest.raises(pymysql.err.OperationalError):
+        local.cursor().execute("SELECT 1")
+    assert accounts_of(lab.server) == ["%"]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapadmin.db.grants import GLOBAL, Flavour, Level, Privileges, Scope, pattern_matches
-from mapadmin.db.rights.matching import specificity
+from mapadmin.db.grants import GLOBAL, Flavour, Level, Privileges, Scope
+from mapadmin.db.rights.matching import matches, specificity
 from mapadmin.db.rights.patterns import add_up, contains, overlap
 
 # `c` stands for all the letters that no pattern names. Five letters are enough for patterns of
@@ -17,7 +17,9 @@ from mapadmin.db.rights.patterns import add_up, contains, overlap
 TOKENS = ["a", "b", "%", "_"]
 PATTERNS = ["".join(p) for n in range(4) for p in itertools.product(TOKENS, repeat=n)]
 NAMES = ["".join(name) for n in range(6) for name in itertools.product("abc", repeat=n)]
-MATCHED = {p: frozenset(name for name in NAMES if pattern_matches(p, name)) for p in PATTERNS}
+MATCHED = {
+    p: frozenset(name for name in NAMES if matches(Flavour.MARIADB, p, name)) for p in PATTERNS
+}
 
 
 def test_overlap_counted_out() -> None:
@@ -183,7 +185,7 @@ def test_the_row_that_the_server_takes_holds_what_all_rows_say(
     except ValueError:
         return
     for name in ("a", "ab", "abc", "cc", "b", "aa", "bab"):
-        matching = [scope for scope in summed if pattern_matches(scope.schema, name)]
+        matching = [scope for scope in summed if matches(Flavour.MARIADB, scope.schema, name)]
         meant = frozenset[str]().union(*(grants[scope] for scope in matching))
         best = max((specificity(flavour, scope.schema) for scope in matching), default=0)
         for scope in matching:

@@ -13,7 +13,7 @@ import pexpect
 import pymysql
 import pytest
 
-from mapadmin.db.processes import Kind, Session, kill_step, kind_of, one_line
+from mapadmin.db.processes import Session, SessionKind, kill_step, kind_of, one_line
 from tests.lab import Lab
 from tests.zygote import MAPADMIN
 
@@ -96,19 +96,19 @@ def test_a_long_statement_is_masked_in_no_time() -> None:
 @pytest.mark.parametrize(
     ("user", "command", "kind"),
     [
-        ("alice", "Query", Kind.CLIENT),
-        ("alice", "Sleep", Kind.CLIENT),
-        ("unauthenticated user", "Connect", Kind.CLIENT),
-        ("system user", "Connect", Kind.SYSTEM),
-        ("system user", "Daemon", Kind.SYSTEM),
-        ("event_scheduler", "Daemon", Kind.SYSTEM),
-        ("rdsadmin", "Sleep", Kind.SYSTEM),
-        ("rdsrepladmin", "Binlog Dump", Kind.SYSTEM),
-        ("replica", "Binlog Dump GTID", Kind.REPLICATION),
-        ("replica", "Sleep", Kind.CLIENT),
+        ("alice", "Query", SessionKind.CLIENT),
+        ("alice", "Sleep", SessionKind.CLIENT),
+        ("unauthenticated user", "Connect", SessionKind.CLIENT),
+        ("system user", "Connect", SessionKind.SYSTEM),
+        ("system user", "Daemon", SessionKind.SYSTEM),
+        ("event_scheduler", "Daemon", SessionKind.SYSTEM),
+        ("rdsadmin", "Sleep", SessionKind.SYSTEM),
+        ("rdsrepladmin", "Binlog Dump", SessionKind.SYSTEM),
+        ("replica", "Binlog Dump GTID", SessionKind.REPLICATION),
+        ("replica", "Sleep", SessionKind.CLIENT),
     ],
 )
-def test_whose_a_session_is(user: str, command: str, kind: Kind) -> None:
+def test_whose_a_session_is(user: str, command: str, kind: SessionKind) -> None:
     assert kind_of(user, command) is kind
 
 
@@ -122,7 +122,9 @@ def test_whose_a_session_is(user: str, command: str, kind: Kind) -> None:
     ],
 )
 def test_how_a_session_is_ended(rds: bool, query: bool, sql: str) -> None:
-    session = Session(7, "alice", "10.1.2.3", "map_lab", "Query", "", 1, None, "", Kind.CLIENT)
+    session = Session(
+        7, "alice", "10.1.2.3", "map_lab", "Query", "", 1, None, "", SessionKind.CLIENT
+    )
     step = kill_step(session, rds=rds, query=query)
     assert [str(statement) for statement in step.statements] == [sql]
     assert (step.target, step.detail, step.destroys) == ("alice@10.1.2.3", "id 7, in map_lab", True)

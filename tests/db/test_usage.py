@@ -176,7 +176,8 @@ def test_a_size_is_remembered_once_a_day_and_growth_is_seen(lab: Lab) -> None:
     assert "mysql" not in looks(lab)
     lab.server.sql("UPDATE mapadmin.schema_size SET day = day - INTERVAL 3 DAY")
     lab.server.sql(
-        "INSERT INTO mapadmin.schema_size VALUES ('alice_own', UTC_DATE() - INTERVAL 40 DAY, 1)"
+        "INSERT INTO mapadmin.schema_size VALUES ('alice_own', UTC_DATE() - INTERVAL 40 DAY, 1),"
+        " ('alice_own', UTC_DATE() - INTERVAL 367 DAY, 1)"
     )
     (row,) = lab.ok("db", "schemas", "alice*", "--json").json
     # One blob of 3 MB, which InnoDB's own estimate does not notice.

@@ -90,7 +90,10 @@ def rights(everywhere: str, own_schema: str = "", **grants: str) -> Rights:
     return Rights("boss@%", words(everywhere), held, words(own_schema))
 
 
-ENOUGH = "SELECT, CREATE USER, GRANT OPTION, PROCESS, SHOW DATABASES, CONNECTION_ADMIN"
+ENOUGH = (
+    "SELECT, CREATE USER, GRANT OPTION, PROCESS, SHOW DATABASES, SHOW VIEW, TRIGGER, EVENT,"
+    " CONNECTION_ADMIN"
+)
 OWN = "CREATE, SELECT, INSERT, UPDATE, DELETE"
 
 
@@ -104,6 +107,7 @@ OWN = "CREATE, SELECT, INSERT, UPDATE, DELETE"
         (rights(ENOUGH, "SELECT"), "fail", "CREATE, DELETE, INSERT, UPDATE on mapadmin's own"),
         (rights(ENOUGH.replace("PROCESS, ", ""), OWN), "warn", "PROCESS (to see sessions)"),
         (rights(ENOUGH.replace("CONNECTION_ADMIN", ""), OWN), "warn", "to end sessions"),
+        (rights(ENOUGH.replace("TRIGGER, ", ""), OWN), "warn", "TRIGGER (to see triggers)"),
     ],
 )
 def test_own_privileges(held: Rights, expected: str, words: str) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mapadmin.core.errors import MapadminError
+from mapadmin.db.archives.dumpfile import quoted
+from mapadmin.db.grants import Flavour
 from mapadmin.db.statements import identifier
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ EVENT_OBJECT_TABLE, ACTION_ORDER, ACTION_TIMING, ACTION_STATEMENT, SQL_MODE, DAT
 EXECUTE_AT, INTERVAL_VALUE, INTERVAL_FIELD, SQL_MODE, STARTS, ENDS, ON_COMPLETION, EVENT_COMMENT,
 DATABASE_COLLATION, {_CHARSETS} FROM information_schema.EVENTS WHERE EVENT_SCHEMA = %s""",
 }
+_LIBRARIES = """SELECT LIBRARY_SCHEMA, LIBRARY_NAME, '', LIBRARY_DEFINITION, LANGUAGE, SQL_MODE,
+LIBRARY_COMMENT FROM information_schema.LIBRARIES WHERE LIBRARY_SCHEMA = %s"""
+_PLURALS = {"library": "libraries"}
 _ENABLED = """SELECT EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS
 WHERE EVENT_SCHEMA = %s AND STATUS = 'ENABLED'"""
 
@@ -53,8 +58,8 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """A schema. `objects` are views, routines, triggers and events by kind and name, without
-    their definers; `enabled` are the events that run."""
+    """A schema. `objects` are views, routines, triggers, events and (MySQL 9.2) libraries by kind
+    and name, without their definers; `enabled` are the events that run."""
 
     charset: str
     collation: str
@@ -71,7 +76,11 @@ class Contents(msgspec.Struct, frozen=True):
     @property
     def counts(self) -> dict[str, int]:
         """How many of each kind there are."""
-        named = {f"{kind}s": len(self.objects[kind]) for kind in _OBJECTS if kind != "parameter"}
+        named = {
+            _PLURALS.get(kind, f"{kind}s"): len(held)
+            for kind, held in self.objects.items()
+            if kind != "parameter"
+        }
         return {"tables": len(self.tables), **named}
 
 
@@ -85,13 +94,16 @@ def read_contents(server: Server, schema: str, *, as_name: str = "") -> Contents
     def named(value: object) -> str | None:
         text = None if value is None else str(value)
         if text is not None and as_name:
-            text = text.replace(_quoted(schema), _quoted(as_name))
+            text = text.replace(quoted(schema), quoted(as_name))
         return text
 
     about = rows_of(server, _SCHEMA, schema)
     if not about:
         raise MapadminError(f"There is no schema {schema} (any more).")
-    objects = {kind: rows_of(server, sql, schema) for kind, sql in _OBJECTS.items()}
+    sources = dict(_OBJECTS)
+    if server.flavour is Flavour.MYSQL and server.version >= (9, 2):
+        sources["library"] = _LIBRARIES
+    objects = {kind: rows_of(server, sql, schema) for kind, sql in sources.items()}
     with server.patient():
         tables = {name: _table(server, schema, name, named) for name in _tables(server, schema)}
     return Contents(
@@ -136,10 +148,6 @@ def _table(server: Server, schema: str, name: str, named: Callable[[object], str
     return Table(int(rows), int(checksum), named(definition) or "")
 
 
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
-
-
 def differences(before: Contents, after: Contents) -> list[str]:
     """In what two schemas differ, for a person; definers and enabled events are not compared."""
     out = []
@@ -154,7 +162,7 @@ def differences(before: Contents, after: Contents) -> list[str]:
             out.append(f"table {name} (other content)")
         elif one.definition != other.definition:
             out.append(f"table {name} (other definition)")
-    for kind in _OBJECTS:
+    for kind in before.objects:
         ours, theirs = before.objects[kind], after.objects[kind]
         out += _differing(kind, ours, theirs)
         both = sorted(ours.keys() & theirs.keys())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mapadmin.db.archives.contents import rows_of
-from mapadmin.db.statements import identifier
+from mapadmin.db.statements import identifier, literal
 
 if TYPE_CHECKING:
     from mapadmin.db.server import Server
@@ -26,9 +26,6 @@ _BINARY = frozenset({
     "geometrycollection", "geomcollection",
 })  # fmt: skip
 _TEXT = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
-_ESCAPES = str.maketrans(
-    {"\\": "\\\\", "'": "\\'", "\0": "\\0", "\n": "\\n", "\r": "\\r", "\x1a": "\\Z"}
-)
 _STATEMENT = 1_000_000  # characters after which a new INSERT begins
 
 
@@ -87,4 +84,4 @@ def _literal(value: str | None, kind: str) -> str:
         return f"0x{value}" if value else "''"
     if kind == "float":
         return value
-    return f"'{value.translate(_ESCAPES)}'"
+    return literal(value)

@@ -144,7 +144,7 @@ def _tls_options(settings: DatabaseSettings, flavour: Flavour, folder: Path) -> 
     if settings.tls is Tls.REQUIRE:
         return ["ssl-mode=REQUIRED"] if mysql else ["ssl", "ssl-verify-server-cert=0"]
     system = ssl.get_default_verify_paths()
-    ca = str(folder / settings.ca) if settings.ca else system.cafile
+    ca = str(folder / expand(settings.ca, "database.ca")) if settings.ca else system.cafile
     trust = [f"ssl-ca={_quoted(ca)}"] if ca else []
     if not settings.ca and system.capath:
         trust.append(f"ssl-capath={_quoted(system.capath)}")

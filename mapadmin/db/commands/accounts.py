@@ -22,6 +22,7 @@ from mapadmin.db.commands._options import (
 )
 from mapadmin.db.database import changing
 from mapadmin.db.diff import Changes
+from mapadmin.db.ending import kept_access
 from mapadmin.db.names import check_host, check_new_name
 from mapadmin.db.passwords import DataJoint, Handover, read_password
 from mapadmin.db.persons import (
@@ -92,6 +93,7 @@ def add_user(
         (wanted,) = database.policy.wanted(
             name, msgspec.structs.replace(person, hosts=[host]), service=service
         )
+        handover.check_files(database.unfinished([wanted]), admin.site.database)
         password = read_password(from_stdin=password_stdin, prompt=prompt)
         changes = Changes()
         edit = edit_entry(database, name, person, service=service, changes=changes)
@@ -109,9 +111,11 @@ def set_role(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Give a person or service another role; open sessions have the new access at once.
+    """Give a person or service another role, which open sessions have at once.
 
-    What both roles allow is never interrupted: the new grants come first, the old ones go last.
+    But in its default schema a session keeps the access that it had until it ends: such sessions
+    are named. What both roles allow is never interrupted: the new grants come first, the old ones
+    go last.
     """
     admin = ctx.ensure_object(Admin)
     mode = Mode(dry_run=dry_run, as_json=as_json)
@@ -120,7 +124,8 @@ def set_role(
         require_role(admin.site, role)  # again: it may have been changed meanwhile
         person, service = find_person(database, name)
         changed = msgspec.structs.replace(person, role=role)
-        database.perform(change_plan(database, name, changed, service=service), mode)
+        plan = change_plan(database, name, changed, service=service)
+        database.perform(plan + kept_access(database.server, plan), mode)
 
 
 @app.command("set-expiry")

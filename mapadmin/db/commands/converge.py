@@ -10,13 +10,16 @@ import typer
 
 from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import SettingsError
+from mapadmin.core.plan import Kind
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, changing
+from mapadmin.db.ending import Ending, EndSessions, kept_access
 from mapadmin.db.names import NameRules, check_host, off_limits
 from mapadmin.db.offboarding.definers import definers
 from mapadmin.db.passwords import Handover
 from mapadmin.db.policy import Wanted
 from mapadmin.db.reconcile import Reconciliation, prune_plan, reconcile
+from mapadmin.db.sight import require_sight
 from mapadmin.options import DryRun, Json, Yes
 
 
@@ -49,16 +52,22 @@ def apply(
         handover = Handover(password_file)
         if found.created and not dry_run:
             handover.check(as_json=as_json)
+            handover.check_files(database.unfinished(found.created), admin.site.database)
         plan = found.plan
         if prune:
+            if found.leavers:
+                require_sight(database.tables, database.own)
             plan += prune_plan(
                 found.leavers, database.tables, database.state, managed=len(database.managed),
                 limit=admin.site.database.prune_limit, force=force,
                 definers=definers(database.server, found.leavers),
             )  # fmt: skip
+        plan += kept_access(database.server, found.plan)
+        ending = Ending(database.server, database.tables)
         database.perform(
             plan, mode, question="Remove these accounts?",
             after=database.hand_over(handover, found.created, found.changes),
+            more_kinds={EndSessions: Kind(ending.end)},
         )  # fmt: skip
 
 

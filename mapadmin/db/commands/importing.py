@@ -16,10 +16,8 @@ from mapadmin.db.adoption.site_entries import (
     role_entries,
 )
 from mapadmin.db.commands._app import app
-from mapadmin.db.database import Database, changing
-from mapadmin.db.policy import Wanted
-from mapadmin.db.state import Managed, Stage
-from mapadmin.db.statements import SqlStep
+from mapadmin.db.database import changing
+from mapadmin.db.state import Stage
 from mapadmin.options import DryRun, Json
 from mapadmin.people_file import preview
 from mapadmin.site import SITE_FILE
@@ -57,15 +55,6 @@ def import_accounts(
             preview(admin.site.people_path, people_entries(adoption)),
         )
         prove(database, *texts, adoption.exact)
-        marks = [_mark(database, one) for one in adoption.marks]
+        marks = [database.differ.mark(one, Stage.MANAGED) for one in adoption.marks]
         plan = Plan((*entry_steps(admin.site, adoption), *marks), adoption.notes())
         database.perform(plan, mode, more_kinds=WRITE_ENTRIES)
-
-
-def _mark(database: Database, wanted: Wanted) -> SqlStep:
-    entry = Managed(wanted.account, Stage.MANAGED, wanted.role, wanted.service, wanted.expires)
-    return SqlStep(
-        action="record", target=str(wanted.account),
-        detail=f"managed, role {wanted.role or 'none'}",
-        statements=(database.state.mark(entry),),
-    )  # fmt: skip

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mapadmin.admin import Admin, Mode
-from mapadmin.core.errors import MapadminError, UsageError
+from mapadmin.core.errors import UsageError
 from mapadmin.core.plan import Kind, Plan, Step
 from mapadmin.db.archives.archive import Archive
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import Database, changing
+from mapadmin.db.ending import Ending, EndSessions
 from mapadmin.db.grants import glob_to_pattern
 from mapadmin.db.names import own_pattern
 from mapadmin.db.offboarding.definers import defined_by
 from mapadmin.db.offboarding.dependencies import foreign_keys, views_reading
 from mapadmin.db.offboarding.guards import check_definers, check_foreign_keys
 from mapadmin.db.offboarding.leaver import Fate, Leaver, find_leaver, own_schemas
-from mapadmin.db.offboarding.offboard import EndSessions, removal_plan, schema_notes
-from mapadmin.db.processes import execute_kills, kill_steps, sessions_of
+from mapadmin.db.offboarding.offboard import removal_plan, schema_notes
 from mapadmin.db.server import Server
+from mapadmin.db.sight import require_sight
 from mapadmin.options import DryRun, Json, Yes
 
 _SIZES = """SELECT TABLE_SCHEMA, SUM(DATA_LENGTH + INDEX_LENGTH) FROM information_schema.TABLES
 GROUP BY TABLE_SCHEMA"""
-_ENDING = 20.0  # seconds that sessions are given to end
 
 
 @app.command("remove-user")
@@ -65,7 +64,8 @@ def remove_user(
         leaver = find_leaver(
             name, host, fate, admin.site, database.tables, database.managed, database.own
         )
-        kinds: dict[type[Step], Kind] = {EndSessions: Kind(Sessions(database.server).end)}
+        ending = Ending(database.server, database.tables)
+        kinds: dict[type[Step], Kind] = {EndSessions: Kind(ending.end)}
         folder = archive.expanduser().absolute() if archive and leaver.schemas else None
         if folder is not None:
             archives = _archive(database, leaver, folder)
@@ -86,6 +86,7 @@ def _plan(database: Database, leaver: Leaver, folder: Path | None, *, force: boo
     server, site, tables = database.server, database.site, database.tables
     if not (leaver.accounts or leaver.remembered or leaver.name in site.everyone()):
         return Plan(notes=tuple(_nobody(database, leaver)))
+    require_sight(tables, database.own)
     users = {account.user for account in tables.accounts} | set(site.everyone())
     keys = foreign_keys(server) if leaver.schemas else []
     defined = defined_by(server, [state.account for state in leaver.accounts])
@@ -113,28 +114,3 @@ def _question(leaver: Leaver) -> str:
     if leaver.dropped:
         return f"Remove {leaver.name} and {len(leaver.dropped)} schemas?"
     return f"Remove {leaver.name}?"
-
-
-class Sessions:
-    """Ends sessions of users; the executor of EndSessions."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def end(self, steps: Sequence[EndSessions]) -> Iterator[None]:
-        for step in steps:
-            self._end(step.user)
-            yield
-
-    def _end(self, user: str) -> None:
-        deadline = time.monotonic() + _ENDING
-        while found := sessions_of(self._server, [user]):
-            if time.monotonic() > deadline:
-                raise MapadminError(
-                    f"{len(found)} sessions of {user} have not ended within {_ENDING:.0f} s: "
-                    "the server undoes what they had begun.",
-                    remedy="Look with `mapadmin db processes --all`, then run this again.",
-                )
-            for _ in execute_kills(self._server, kill_steps(self._server, found)):
-                pass
-            time.sleep(0.05)

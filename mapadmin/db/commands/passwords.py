@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ from mapadmin.db.commands._options import (
 )
 from mapadmin.db.database import Database, changing
 from mapadmin.db.grants import Account, Flavour
+from mapadmin.db.hashes import is_missing, password_plugin
 from mapadmin.db.passwords import DataJoint, Handover, read_password
 from mapadmin.db.persons import managed_accounts, require_finished
 from mapadmin.db.statements import SqlStep
@@ -65,26 +67,47 @@ def set_password(
         if discard_old:
             database.perform(Plan(tuple(map(_discard_step, accounts))), mode)
             return
+        handover.check_files((), admin.site.database)
         password = read_password(from_stdin=password_stdin, prompt=prompt) or generate_password()
         steps = tuple(_password_step(database, one, password, keep_old) for one in accounts)
+        notes = () if keep_old else tuple(_other_ways(database, accounts))
 
         def deliver(outcome: Outcome) -> None:
             if outcome.ok and outcome.changed:
                 handover.deliver({accounts[0]: password}, admin.site.database)
 
-        database.perform(Plan(steps), mode, after=deliver)
+        database.perform(Plan(steps, notes), mode, after=deliver)
 
 
 def _password_step(
     database: Database, account: Account, password: Secret, keep_old: bool
 ) -> SqlStep:
     flavour = database.server.flavour
-    plugin = database.tables.accounts[account].plugin
+    state = database.tables.accounts[account]
+    plugin = state.plugin if keep_old else password_plugin(state, database.tables)
+    if keep_old and is_missing(plugin, database.tables):
+        raise UsageError(
+            f"The old password of {account} works no more: the server has no plugin {plugin}.",
+            remedy="Set a new one without --keep-old.",
+        )
     sql = statements.set_password(
         account, flavour, password, plugin=plugin, unlock=False, keep_old=keep_old
     )
     detail = "the old one works until --discard-old" if keep_old else ""
     return SqlStep(action="change password", target=str(account), detail=detail, statements=(sql,))
+
+
+def _other_ways(database: Database, accounts: Sequence[Account]) -> Iterator[str]:
+    """What a new password puts an end to: another way in, or another form of it."""
+    for account in accounts:
+        state = database.tables.accounts[account]
+        plugin = password_plugin(state, database.tables)
+        ways = [state.plugin, *(way for way, _ in state.other_auth)]
+        before = [way for way in ways if way not in ("", plugin)]
+        if before:
+            yield (
+                f"{account} logs in by {plugin} from now on, and no longer by {' or '.join(before)}"
+            )
 
 
 def _discard_step(account: Account) -> SqlStep:

@@ -14,7 +14,7 @@ from mapadmin.core.report import Report
 from mapadmin.db.commands import _columns as columns
 from mapadmin.db.commands._app import app
 from mapadmin.db.database import open_database
-from mapadmin.db.processes import Kind, Session, kill_steps, sessions
+from mapadmin.db.processes import Session, SessionKind, kill_steps, sessions
 from mapadmin.db.server import Server
 from mapadmin.options import DryRun, Json, Yes
 
@@ -120,8 +120,8 @@ def _by_id(server: Server, ids: list[int], notes: list[str]) -> list[Session]:
 def _refuse(found: list[Session]) -> None:
     """Raises UsageError for a session that is not a client's."""
     why = {
-        Kind.SYSTEM: "a thread of the server's own",
-        Kind.REPLICATION: "a replica reading the binary log",
+        SessionKind.SYSTEM: "a thread of the server's own",
+        SessionKind.REPLICATION: "a replica reading the binary log",
     }
     for session in found:
         if session.kind in why:

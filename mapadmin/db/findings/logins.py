@@ -42,8 +42,9 @@ EMPTY_PASSWORD = Rule(
 )
 NATIVE_PASSWORD = Rule(
     "native-password",
-    "`mapadmin db set-password NAME` stores the password in today's way; do it before the server "
-    "is upgraded to 8.4 (off by default) or 9 (gone).",
+    "`mapadmin db set-password NAME` stores the password by the server's default plugin; if that "
+    "is this one, set default_authentication_plugin = caching_sha2_password first. Do it before "
+    "the server is upgraded to 8.4 (off by default) or 9 (gone).",
 )
 MISSING_PLUGIN = Rule(
     "missing-plugin",

@@ -18,6 +18,7 @@ from mapadmin.core.plan import Plan, Step
 from mapadmin.core.text import human_bytes
 from mapadmin.db.archives.archive import ArchiveSchema, DropArchived, drops
 from mapadmin.db.database import EditPeople
+from mapadmin.db.ending import EndSessions
 from mapadmin.db.grants import Account
 from mapadmin.db.offboarding.dependencies import ForeignKey, drop_order
 from mapadmin.db.offboarding.guards import listed
@@ -27,15 +28,6 @@ from mapadmin.db.statements import Sql, SqlStep, drop_account, set_locked
 
 if TYPE_CHECKING:
     from mapadmin.site import Site
-
-
-class EndSessions(Step, frozen=True, kw_only=True):
-    """End all sessions of a user, also those that are opened until it is carried out."""
-
-    user: str
-
-
-# --- the plan ----------------------------------------------------------------------------------
 
 
 def removal_plan(
@@ -50,7 +42,8 @@ def removal_plan(
         steps.append(edit)
     steps += [_lock(one.account) for one in leaver.accounts if not one.locked]
     if leaver.accounts:
-        steps.append(EndSessions(action="end sessions", target=leaver.name, user=leaver.name))
+        accounts = tuple(one.account for one in leaver.accounts)
+        steps.append(EndSessions(action="end sessions", target=leaver.name, accounts=accounts))
     steps += _schema_steps(leaver, keys, folder)
     steps += [_revoke(one.account) for one in leaver.accounts if one.grants]
     steps += [_drop(one.account) for one in leaver.accounts]
@@ -161,7 +154,8 @@ def schema_notes(
     `sizes` in bytes; `readers` are views of others, and the schemas that they read.
     """
     if leaver.others:
-        return [f"{leaver.name} stays as {', '.join(map(str, leaver.others))}"]
+        staying = ", ".join(map(str, leaver.others))
+        return [f"{leaver.name} stays as {staying}, and sessions of that go on"]
     sized = listed([f"{name} ({human_bytes(sizes.get(name, 0))})" for name in leaver.schemas])
     if not leaver.schemas:
         return [f"{leaver.name} has no schemas"] if leaver.fate is not Fate.KEEP else []

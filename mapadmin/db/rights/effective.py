@@ -32,7 +32,6 @@ from itertools import chain, product
 import msgspec
 
 from mapadmin.db.grants import GLOBAL, GRANT_OPTION, Account, AccountState, Flavour, GrantTables
-from mapadmin.db.rights import matching
 from mapadmin.db.rights.matching import ROLE, Client, client_of, host_matches
 from mapadmin.db.rights.restrictions import Holding, aggregate
 from mapadmin.db.rights.rows import (
@@ -45,10 +44,7 @@ from mapadmin.db.rights.rows import (
     united,
 )
 
-__all__ = [
-    "PUBLIC", "Effective", "Resolver", "Session", "Source",
-    "default_session", "effective", "effective_many", "specificity",
-]  # fmt: skip
+__all__ = ["PUBLIC", "Effective", "Resolver", "Session", "Source", "effective"]
 
 PUBLIC = Account("PUBLIC", "")
 _NOBODY = AccountState(PUBLIC)
@@ -66,34 +62,12 @@ class Session(msgspec.Struct, frozen=True):
     roles: frozenset[Account] = frozenset()
 
 
-def default_session(tables: GrantTables, account: Account, client: str | None = None) -> Session:
-    """The session right after a login; see `Resolver.default_session`."""
-    return Resolver(tables).default_session(account, client)
-
-
 def effective(tables: GrantTables, session: Session, schema: str) -> Effective:
     """Each privilege that a session has on a schema, with its sources; empty when it has none.
 
     For many sessions on the same tables use one `Resolver`.
     """
     return Resolver(tables).effective(session, schema)
-
-
-def effective_many(
-    tables: GrantTables, session: Session, schemas: Iterable[str]
-) -> dict[str, Effective]:
-    """`effective` for several schemas."""
-    resolver = Resolver(tables)
-    return {schema: resolver.effective(session, schema) for schema in schemas}
-
-
-def specificity(pattern: str, flavour: Flavour = Flavour.MYSQL) -> int:
-    """A number that is larger for the schema pattern which the server finds first.
-
-    It orders the rows of one account. Two patterns with one number are found in an order that
-    the tables do not tell. The servers differ where a pattern has more than one wildcard.
-    """
-    return matching.specificity(flavour, pattern)
 
 
 class Resolver:

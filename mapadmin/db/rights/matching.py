@@ -10,16 +10,16 @@ searched in an order that depends on where their first wildcard stands. The orde
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
 
-from mapadmin.db.grants import Flavour, between_anything
+from mapadmin.db.grants import Flavour, pattern_tokens
 
 _ANY = b"%"
 _LITERAL = re.compile(rb"(?:[^\\%_]|\\.|\\\Z)*", re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
-_TOKEN = re.compile(rb"\\(.)|(.)", re.DOTALL)
 _RUN = re.compile(rb"\\.|%[%_]*", re.DOTALL)
 _IPV4 = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 _ALL_BITS = 0xFFFFFFFF
@@ -69,13 +69,29 @@ def _regex(flavour: Flavour, pattern: bytes) -> re.Pattern[bytes]:
         # Its search takes nothing for a `_` that follows a `%`: it only wants something left.
         pattern = _RUN.sub(_in_mysql, pattern)
     pieces = [""]
-    for escaped, char in _TOKEN.findall(pattern):
-        if char == b"%":
+    for escaped, char in _bytes_of(pattern):
+        if char == "%":
             pieces.append("")
         else:
-            literal = re.escape(escaped or char).decode("latin-1")
-            pieces[-1] += "." if char == b"_" else literal
-    return re.compile(between_anything(pieces).encode("latin-1"), re.DOTALL)
+            pieces[-1] += "." if char == "_" else re.escape(escaped or char)
+    return re.compile(_between_anything(pieces).encode("latin-1"), re.DOTALL)
+
+
+def _bytes_of(pattern: bytes) -> list[tuple[str, str]]:
+    """`pattern_tokens` of single bytes."""
+    return pattern_tokens(pattern.decode("latin-1"))
+
+
+def _between_anything(pieces: Sequence[str]) -> str:
+    """A regular expression of pieces of fixed length with any text between them.
+
+    The groups are atomic (the first place where a piece fits is as good as any other), so that a
+    pattern with many `%` cannot keep a search busy for ever.
+    """
+    if len(pieces) == 1:
+        return pieces[0]
+    first, *middle, last = pieces
+    return first + "".join(f"(?>.*?{piece})" for piece in middle) + f".*{last}"
 
 
 def _in_mysql(match: re.Match[bytes]) -> bytes:
@@ -217,17 +233,17 @@ def _magic(pattern: bytes, longest: int) -> int:
     is the server's.
     """
     literals = ones = manys = prefix = 0
-    previous = b""
-    for escaped, char in _TOKEN.findall(pattern):
-        if char in (b"%", b"_") and not ones and not manys:
+    previous = ""
+    for escaped, char in _bytes_of(pattern):
+        if char in ("%", "_") and not ones and not manys:
             prefix = literals
-        if char == b"%":
-            manys += previous != b"%"
-        elif char == b"_":
+        if char == "%":
+            manys += previous != "%"
+        elif char == "_":
             ones += 1
         else:
             literals += 1
-        previous = b"" if escaped else char
+        previous = "" if escaped else char
     free = (longest - literals - ones) & _ALL_BITS if manys else 0
     manys, ones = min(manys, 31), min(ones, 31)
     base, digit = longest + 1, min(longest + 1, 32)

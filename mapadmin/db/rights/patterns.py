@@ -6,14 +6,12 @@ one contains the other must repeat the wider one's privileges in the narrower ro
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 
-from mapadmin.db.grants import Flavour, Level, Privileges, Scope
+from mapadmin.db.grants import Flavour, Level, Privileges, Scope, pattern_tokens
 from mapadmin.db.rights.matching import specificity
 
-_TOKEN = re.compile(r"\\(.)|(.)", re.DOTALL)
 _ANY, _ONE = "%", "_"  # wildcard tokens; literal characters are tokens of the form "=x"
 
 
@@ -21,7 +19,7 @@ _ANY, _ONE = "%", "_"  # wildcard tokens; literal characters are tokens of the f
 def _tokens(pattern: str) -> tuple[str, ...]:
     out = []
     # To the servers, `_` stands for one byte, not for one character.
-    for escaped, char in _TOKEN.findall(pattern.encode().decode("latin-1")):
+    for escaped, char in pattern_tokens(pattern.encode().decode("latin-1")):
         out.append(f"={escaped}" if escaped else char if char in (_ANY, _ONE) else f"={char}")
     return tuple(out)
 

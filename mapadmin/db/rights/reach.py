@@ -6,7 +6,6 @@ holds on the whole server and on single tables and routines is added.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -19,13 +18,13 @@ from mapadmin.db.grants import (
     Privileges,
     Scope,
     pattern_to_glob,
+    pattern_tokens,
 )
 from mapadmin.db.rights.effective import Effective, Resolver, Session, Source
 from mapadmin.db.rights.holders import Holders
 from mapadmin.db.rights.matching import specificity
 
 _RULES_OF_THEIR_OWN = ("information_schema", "performance_schema")
-_STORED = re.compile(r"\\(.)|(.)", re.DOTALL)
 
 
 class Origin(msgspec.Struct, frozen=True, order=True):
@@ -224,5 +223,5 @@ def _sample(pattern: str) -> str:
     """A name that a pattern matches, and hardly any narrower one."""
     return "".join(
         escaped or {"%": "~~", "_": "~"}.get(char, char)
-        for escaped, char in _STORED.findall(pattern)
+        for escaped, char in pattern_tokens(pattern)
     )
