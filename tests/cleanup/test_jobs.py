@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.cleanup.conftest import ON_MARIADB, MakePipeline
 from tests.cleanup.made import NOBODY, copies, fill, job_table, jobs_left, reserve
 from tests.lab import Lab
+from tests.pipeline.fixtures import ON_MARIADB, MakePipeline
 
 SITE = "[cleanup.jobs]\ngrace = 2\nconfirm = 0.1\nretries = 2\n"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cleanup.conftest import ON_MARIADB, MakePipeline
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline, python_of
+from tests.pipeline.fixtures import ON_MARIADB, MakePipeline
 
 
 def rules(lab: Lab, one: Pipeline, *texts: str, more: str = "") -> None:

@@ -8,7 +8,7 @@ import re
 from tests.cleanup.made import copies, fill, job_table, jobs_left, reserve
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline, python_of
-from tests.workers.conftest import ON_MARIADB, MakePipeline
+from tests.pipeline.fixtures import ON_MARIADB, MakePipeline
 
 SESSIONS = [
     (1, 0, ""),
