@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mapadmin.core.errors import MapadminError
+from mapadmin.pipeline.remote import run_helper
+from mapadmin.site.folder import load_site
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline, python_of
 from tests.pipeline.fixtures import ON_MARIADB, MakePipeline
@@ -71,6 +74,23 @@ def test_datajoint_2_deletes_its_own(mysql_lab: Lab, mysql_pipeline: MakePipelin
     done = mysql_lab.ok("cleanup", "--yes")
     assert "Cleaned up: outdated 6 items." in done.err
     assert rows(mysql_lab, "map_lab.__spike_report") == 7
+
+
+@ON_MARIADB
+@pytest.mark.parametrize("one", [12, 13], indirect=True)
+def test_older_datajoints_delete_their_own(lab: Lab, one: Pipeline) -> None:
+    """And refuse, as 0.14 does, what was not counted: their guard holds."""
+    rules(lab, one, SHORT)
+    assert "Cleaned up: outdated 6 items." in lab.ok("cleanup", "--yes").err
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")) == (7, 7)
+    request = {
+        "do": "delete", "table": "`map_lab`.`__spikes`", "restrictions": ["session = 9"],
+        "allowed": ["`map_lab`.`__spikes`"], "schemas": ["map_lab"],
+    }  # fmt: skip
+    site = load_site(lab.folder)
+    with pytest.raises(MapadminError, match=r"rows of .* hang on it, which were not there"):
+        list(run_helper(site, request))
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")) == (7, 7)
 
 
 def test_a_persons_own_rows_stop_the_delete(lab: Lab, one: Pipeline) -> None:
