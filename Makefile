@@ -37,8 +37,8 @@ format: venv ## Let ruff lay out and mend the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: servers ## Compare with the peers, as ratios
-	@$(BIN)/python -m tests.bench
+bench: servers ## Compare with the peers, as ratios; PARTS="aws jobs" for some of it
+	@$(BIN)/python -m tests.bench $(PARTS)
 
 soak: servers ## What is too long for `make test`; prints what it counted
 	@$(PYTEST) -m soak -s

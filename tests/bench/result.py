@@ -27,5 +27,6 @@ def show(results: Sequence[Result]) -> None:
         mark = "ok  " if result.reached else "MISS"
         print(
             f"{mark} {result.what:{width}}  {result.value:8.2f} {result.unit:8} "
-            f"(at most {result.goal:g})  {result.note}"
+            f"(at most {result.goal:g})  {result.note}",
+            flush=True,
         )
