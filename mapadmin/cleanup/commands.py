@@ -5,11 +5,10 @@ from __future__ import annotations
 import typer
 
 from mapadmin.admin import Admin
-from mapadmin.cleanup.options import Force, Metrics, Quiet, SkipLocked, TimeLimit, clean_up
-from mapadmin.cleanup.runner import How, load_part
+from mapadmin.cleanup.options import Given, clean_up, takes_given
+from mapadmin.cleanup.runner import load_part
 from mapadmin.core.errors import UsageError
 from mapadmin.lazy import Commands, lazy_group
-from mapadmin.options import DryRun, Json, Yes
 
 COMMANDS: Commands = {
     "jobs": ("mapadmin.cleanup.one_part", "Failed jobs worth another try, dead reservations."),
@@ -28,17 +27,8 @@ app = typer.Typer(
 
 
 @app.callback()
-def cleanup(
-    ctx: typer.Context,
-    quiet: Quiet = False,
-    skip_locked: SkipLocked = False,
-    time_limit: TimeLimit = None,
-    metrics: Metrics = None,
-    force: Force = False,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
+@takes_given()
+def cleanup(ctx: typer.Context, given: Given) -> None:
     """Clear away what the pipeline leaves behind: all that the site file lists, or one part.
 
     Made for cron: one at a time, one summary line, exit code 1 when a part failed. What a part
@@ -46,16 +36,12 @@ def cleanup(
     automate-sync-and-cleanup.
     """
     if ctx.invoked_subcommand is not None:
-        if any((quiet, skip_locked, time_limit, metrics, force, yes, dry_run, as_json)):
+        if given != Given():
             raise UsageError(  # else --dry-run would be given, and not heard
                 "Options go behind the part.",
                 remedy=f"mapadmin cleanup {ctx.invoked_subcommand} ...",
             )
         return
     admin = ctx.ensure_object(Admin)
-    clean_up(
-        admin,
-        lambda: [load_part(name) for name in admin.site.settings.cleanup.parts],
-        How(dry_run=dry_run, yes=yes, force=force, time_limit=time_limit),
-        as_json=as_json, quiet=quiet, skip_locked=skip_locked, metrics=metrics,
-    )  # fmt: skip
+    parts = admin.site.settings.cleanup.parts
+    clean_up(admin, lambda: [load_part(name) for name in parts], given)

@@ -1,4 +1,7 @@
-"""`cleanup jobs`: failed jobs that are worth another try, and reservations whose worker is dead."""
+"""`cleanup jobs`: failed jobs that are worth another try, and reservations whose worker is dead.
+
+And the copies of what was cleared, when they are old.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING
 from mapadmin.cleanup.parts import Item, PartResult, Work
 from mapadmin.core.errors import MapadminError, UnreachableError
 from mapadmin.core.text import count, human_seconds
-from mapadmin.pipeline.archive import DEAD, GENERIC, Archive, cleared_by
+from mapadmin.pipeline.archive import DEAD, GENERIC, TABLE, Archive, cleared_by
 from mapadmin.pipeline.clearing import (
     Selection,
     clear_errors,
@@ -26,6 +29,14 @@ from mapadmin.pipeline.threads import read_threads, require_sight
 if TYPE_CHECKING:
     from mapadmin.db.server import Server
     from mapadmin.site import JobsCleanup
+
+
+_UNSEEN = (
+    "what sessions say of themselves cannot be seen (performance_schema is off, full, or not for "
+    "this account): a reservation counts as dead only while nobody at all is connected with its "
+    "account"
+)
+COPIES_AT_ONCE = 500  # that are deleted in one statement: their stacks may be long
 
 
 class JobsPart:
@@ -44,6 +55,7 @@ class JobsPart:
         run = _Run(work, result, server, archive, work.site.settings.cleanup.jobs)
         run.retry_generic(layouts)
         run.clear_dead(layouts)
+        run.delete_old_copies()
 
 
 class _Run:
@@ -112,7 +124,7 @@ class _Run:
         if self.work.dry_run:
             for item in items:
                 self.result.plan(item)
-                self._detail("retried", item.count)
+                self.result.count("retried", item.count)
         elif items:
             with self.work.journalled(items):
                 batches = clear_errors(
@@ -121,7 +133,7 @@ class _Run:
                 )  # fmt: skip
                 for number in batches:
                     self.result.items += number
-                    self._detail("retried", number)
+                    self.result.count("retried", number)
                     if self.work.out_of_time:
                         break
 
@@ -147,7 +159,7 @@ class _Run:
             item = _dead(job)
             if self.work.dry_run:
                 self.result.plan(item)
-                self._detail("dead", 1)
+                self.result.count("dead")
                 continue
             with self.work.journalled([item]):
                 cleared = clear_row(
@@ -155,7 +167,7 @@ class _Run:
                 )
             if cleared:  # else its worker has finished, after all
                 self.result.add(item)
-                self._detail("dead", 1)
+                self.result.count("dead")
 
     def _look(self, layouts: Iterable[Layout]) -> list[Reservation]:
         """The reservations that look dead at this moment."""
@@ -171,8 +183,10 @@ class _Run:
             return []
         require_sight(self.server)
         # In this order: a worker that connects from here on is seen.
-        since, local, threads = uptime(self.server), local_processes(), read_threads(self.server)
-        verdicts = [(job, judge(job, threads, local, uptime=since)) for job in jobs]
+        since, local, seen = uptime(self.server), local_processes(), read_threads(self.server)
+        if not seen.introduced and _UNSEEN not in self.result.notes:
+            self.result.notes.append(_UNSEEN)
+        verdicts = [(job, judge(job, seen, local, uptime=since)) for job in jobs]
         numbers = Counter(verdict for _, verdict in verdicts)
         self.result.details["spared"] = numbers[Verdict.PROCESS] + numbers[Verdict.UNTOLD]
         self.result.details["alive"] = sum(
@@ -180,8 +194,33 @@ class _Run:
         )
         return [job for job, verdict in verdicts if verdict is Verdict.DEAD]
 
-    def _detail(self, name: str, number: int) -> None:
-        self.result.details[name] = self.result.details.get(name, 0) + number
+    # --- copies ---------------------------------------------------------------------------------
+
+    def delete_old_copies(self) -> None:
+        """Delete the copies that have been kept for as long as the site wants them."""
+        days = self.settings.copies_days
+        found = self.archive.count_old(days) if days else 0
+        if found and self.work.dry_run:
+            self.result.plan(self._old_copies(found))
+        while found and not self.work.dry_run:
+            if self.work.out_of_time:
+                self.result.finished = False
+                return
+            ids = self.archive.old(days, COPIES_AT_ONCE)
+            if not ids:
+                return
+            item = self._old_copies(len(ids))
+            with self.work.journalled([item]):
+                self.archive.delete(ids)
+            self.result.add(item)
+            self.result.count("copies_deleted", len(ids))
+
+    def _old_copies(self, number: int) -> Item:
+        return Item(
+            action="delete copies", target=f"{self.server.settings.schema}.{TABLE}", count=number,
+            detail=f"of {count(number, 'cleared job')}, older than {self.settings.copies_days:g} "
+            "days", destroys=True,
+        )  # fmt: skip
 
 
 def _retried(layout: Layout, table: str, number: int) -> Item:

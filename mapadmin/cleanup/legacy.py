@@ -83,6 +83,6 @@ def _sessions(work: Work, account: str) -> list[str]:
     require_sight(server)
     return [
         f"{account} is connected from {thread.address}"
-        for thread in read_threads(server)
+        for thread in read_threads(server).threads
         if thread.user == account
     ]

@@ -6,21 +6,13 @@ import typer
 
 from mapadmin.admin import Admin
 from mapadmin.cleanup.commands import app
-from mapadmin.cleanup.options import Force, Metrics, Quiet, SkipLocked, TimeLimit, clean_up
-from mapadmin.cleanup.runner import How, load_part
-from mapadmin.options import DryRun, Json, Yes
+from mapadmin.cleanup.options import Given, clean_up, takes_given
+from mapadmin.cleanup.runner import load_part
 
 
 @app.command("jobs")
-def jobs(
-    ctx: typer.Context,
-    quiet: Quiet = False,
-    skip_locked: SkipLocked = False,
-    time_limit: TimeLimit = None,
-    metrics: Metrics = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
+@takes_given("force", "yes")
+def jobs(ctx: typer.Context, given: Given) -> None:
     """Put back failed jobs that are worth another try, and clear reservations of dead workers.
 
     `[cleanup.jobs]` says which errors are generic and how often a key is tried again; from then on
@@ -28,33 +20,16 @@ def jobs(
     and, at two looks, nothing speaks for its worker: no connection, no name, no process. All
     that is cleared is copied into mapadmin's own schema first.
     """
-    clean_up(
-        ctx.ensure_object(Admin), lambda: [load_part("jobs")],
-        How(dry_run=dry_run, time_limit=time_limit),
-        as_json=as_json, quiet=quiet, skip_locked=skip_locked, metrics=metrics,
-    )  # fmt: skip
+    clean_up(ctx.ensure_object(Admin), lambda: [load_part("jobs")], given)
 
 
 @app.command("outdated")
-def outdated(
-    ctx: typer.Context,
-    quiet: Quiet = False,
-    skip_locked: SkipLocked = False,
-    time_limit: TimeLimit = None,
-    metrics: Metrics = None,
-    force: Force = False,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
+@takes_given()
+def outdated(ctx: typer.Context, given: Given) -> None:
     """Delete results that the site's rules call outdated, and old copies in stage directories.
 
     A rule's rows are deleted by the site's own DataJoint, with all that hangs on them; a dry run
     tells how many rows of which tables. Where a person's own table hangs on them, the rule is not
     carried out. Without --yes, rows are only counted.
     """
-    clean_up(
-        ctx.ensure_object(Admin), lambda: [load_part("outdated")],
-        How(dry_run=dry_run, yes=yes, force=force, time_limit=time_limit),
-        as_json=as_json, quiet=quiet, skip_locked=skip_locked, metrics=metrics,
-    )  # fmt: skip
+    clean_up(ctx.ensure_object(Admin), lambda: [load_part("outdated")], given)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
+import msgspec
 import typer
 
 from mapadmin.admin import Admin
@@ -17,6 +20,7 @@ from mapadmin.core.lock import LockedError
 from mapadmin.core.report import Report
 from mapadmin.core.tables import Column
 from mapadmin.core.text import human_bytes
+from mapadmin.options import DryRun, Json, Yes
 
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Say nothing when there was nothing to do or to say.")
@@ -36,32 +40,75 @@ TimeLimit = Annotated[
 ]
 
 
-def clean_up(
-    admin: Admin,
-    parts: Callable[[], Sequence[Part]],
-    how: How,
-    *,
-    as_json: bool,
-    quiet: bool,
-    skip_locked: bool,
-    metrics: Path | None,
-) -> None:
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cleanup was told on the command line: an option for each field."""
+
+    quiet: Quiet = False
+    skip_locked: SkipLocked = False
+    time_limit: TimeLimit = None
+    metrics: Metrics = None
+    force: Force = False
+    yes: Yes = False
+    dry_run: DryRun = False
+    as_json: Json = False
+
+    @property
+    def how(self) -> How:
+        return How(
+            dry_run=self.dry_run, yes=self.yes, force=self.force, time_limit=self.time_limit
+        )  # fmt: skip
+
+
+def takes_given(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of all cleanups, but for those of `without`.
+
+    They come behind its own ones, and reach it as its parameter `given`.
+    """
+    hints = get_type_hints(Given, include_extras=True)
+    default = Given()
+    options = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=getattr(default, name),
+            annotation=hints[name],
+        )
+        for name in Given.__struct_fields__
+        if name not in without
+    ]  # fmt: skip
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = inspect.signature(command, eval_str=True).parameters.values()
+        own = [one for one in parameters if one.name != "given"]
+
+        @wraps(command)
+        def run(*args: Any, **values: Any) -> None:
+            given = Given(**{one.name: values.pop(one.name) for one in options})
+            command(*args, given=given, **values)
+
+        # What typer reads the options from.
+        run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in (*own, *options)}
+        return run
+
+    return decorate
+
+
+def clean_up(admin: Admin, parts: Callable[[], Sequence[Part]], given: Given) -> None:
     """Run parts, tell what came of it, write the metrics; exits with 1 when a part failed."""
-    report = Report(as_json=as_json)
+    report = Report(as_json=given.as_json)
     try:
-        run = run_parts(admin, parts(), how, report)
+        run = run_parts(admin, parts(), given.how, report)
     except LockedError as error:
-        if not skip_locked:
+        if not given.skip_locked:
             raise
-        if not quiet:
+        if not given.quiet:
             report.say(f"Skipped: {error.message}")
-        if as_json:
-            report.document(Run(site=admin.site.name, dry_run=how.dry_run))
+        if given.as_json:
+            report.document(Run(site=admin.site.name, dry_run=given.dry_run))
         raise typer.Exit(0) from None
-    if metrics is not None and not how.dry_run:
+    if given.metrics is not None and not given.dry_run:
         make_private_folder(admin.site.state_folder)
-        write_metrics(metrics, admin.site.state_folder / "cleanup-metrics.json", run)
-    _tell(report, run, quiet=quiet)
+        write_metrics(given.metrics, admin.site.state_folder / "cleanup-metrics.json", run)
+    _tell(report, run, quiet=given.quiet)
     raise typer.Exit(exit_code(run))
 
 

@@ -8,12 +8,11 @@ import typer
 
 from mapadmin.admin import Admin
 from mapadmin.cleanup.commands import app
-from mapadmin.cleanup.options import Force, Metrics, Quiet, SkipLocked, TimeLimit, clean_up
+from mapadmin.cleanup.options import Given, clean_up, takes_given
 from mapadmin.cleanup.runner import How, run_parts
 from mapadmin.core.errors import ExitCode, UsageError
 from mapadmin.core.report import Report
 from mapadmin.core.text import count, human_bytes
-from mapadmin.options import DryRun, Json, Yes
 
 if TYPE_CHECKING:
     from mapadmin.cleanup.figures.reconcile import Mismatch
@@ -24,8 +23,10 @@ StoreOption = Annotated[
 
 
 @app.command("figures")
+@takes_given("yes")
 def figures(
     ctx: typer.Context,
+    given: Given,
     store: StoreOption = None,
     reconcile: Annotated[
         bool,
@@ -35,13 +36,6 @@ def figures(
         bool,
         typer.Option("--collect", help="With --reconcile: move files without a row to the trash."),
     ] = False,
-    quiet: Quiet = False,
-    skip_locked: SkipLocked = False,
-    time_limit: TimeLimit = None,
-    metrics: Metrics = None,
-    force: Force = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
 ) -> None:
     """Move files of the external stores that no row refers to any more into the trash.
 
@@ -54,18 +48,17 @@ def figures(
     """
     if collect and not reconcile:
         raise UsageError("--collect goes with --reconcile.")
-    _require(ctx.ensure_object(Admin), store)
+    admin = ctx.ensure_object(Admin)
+    _require(admin, store)
     if reconcile:
-        how = How(dry_run=dry_run or not collect, force=force, time_limit=time_limit)
-        _reconcile(ctx.ensure_object(Admin), store, how, Report(as_json=as_json))
+        how = How(
+            dry_run=given.dry_run or not collect, force=given.force, time_limit=given.time_limit
+        )  # fmt: skip
+        _reconcile(admin, store, how, Report(as_json=given.as_json))
         return
     from mapadmin.cleanup.figures.part import FiguresPart
 
-    clean_up(
-        ctx.ensure_object(Admin), lambda: [FiguresPart(store)],
-        How(dry_run=dry_run, force=force, time_limit=time_limit),
-        as_json=as_json, quiet=quiet, skip_locked=skip_locked, metrics=metrics,
-    )  # fmt: skip
+    clean_up(admin, lambda: [FiguresPart(store)], given)
 
 
 def _require(admin: Admin, store: str | None) -> None:
@@ -119,26 +112,14 @@ def _line(mismatch: Mismatch) -> str:
 
 
 @app.command("trash")
-def trash(
-    ctx: typer.Context,
-    store: StoreOption = None,
-    quiet: Quiet = False,
-    skip_locked: SkipLocked = False,
-    time_limit: TimeLimit = None,
-    metrics: Metrics = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
+@takes_given("force")
+def trash(ctx: typer.Context, given: Given, store: StoreOption = None) -> None:
     """Delete for good what has been in the trash of a store for `trash_days`.
 
     Whatever has a row again is put back first. Without --yes, files are only counted.
     """
     from mapadmin.cleanup.trash import TrashPart
 
-    _require(ctx.ensure_object(Admin), store)
-    clean_up(
-        ctx.ensure_object(Admin), lambda: [TrashPart(store)],
-        How(dry_run=dry_run, yes=yes, time_limit=time_limit),
-        as_json=as_json, quiet=quiet, skip_locked=skip_locked, metrics=metrics,
-    )  # fmt: skip
+    admin = ctx.ensure_object(Admin)
+    _require(admin, store)
+    clean_up(admin, lambda: [TrashPart(store)], given)

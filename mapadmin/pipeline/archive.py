@@ -5,6 +5,7 @@ A row is copied by the very transaction that clears it, and inside the server: n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mapadmin.core.identity import whoami
@@ -88,15 +89,46 @@ class Archive:
         )
 
     def worn_out(self, schema: str, retries: int) -> set[tuple[str, str]]:
-        """(table, key hash) of the jobs that were retried by themselves as often as they may be."""
+        """(table, key hash) of the jobs that were retried by themselves as often as they may be.
+
+        Since somebody last retried them by hand: then the count starts anew.
+        """
         if not self.exists:
             return set()
         rows = self._server.query(
-            f"SELECT table_name, key_hash FROM {self.sql} WHERE schema_name = %s AND reason = %s "
-            "GROUP BY table_name, key_hash HAVING COUNT(*) >= %s",
-            [schema, GENERIC, max(1, retries)],
+            f"SELECT table_name, key_hash FROM {self.sql} c WHERE schema_name = %s AND reason = %s "
+            f"AND NOT EXISTS (SELECT 1 FROM {self.sql} h WHERE h.schema_name = c.schema_name AND "
+            "h.table_name = c.table_name AND h.key_hash = c.key_hash AND h.reason = %s "
+            "AND h.id > c.id) GROUP BY table_name, key_hash HAVING COUNT(*) >= %s",
+            [schema, GENERIC, BY_HAND, max(1, retries)],
         )
         return {(str(table), str(key_hash)) for table, key_hash in rows}
+
+    # --- what is too old --------------------------------------------------------------------------
+
+    def count_old(self, days: float) -> int:
+        """How many copies are older than this."""
+        if not self.exists:
+            return 0
+        sql = f"SELECT COUNT(*) FROM {self.sql} WHERE {_OLD}"
+        return int(self._server.query(sql, [_seconds(days)])[0][0])
+
+    def old(self, days: float, number: int) -> list[int]:
+        """The ids of the oldest copies that are older than this, at most `number` of them."""
+        sql = f"SELECT id FROM {self.sql} WHERE {_OLD} ORDER BY cleared, id LIMIT {number}"
+        return [int(row[0]) for row in self._server.query(sql, [_seconds(days)])]
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """Delete these copies."""
+        places = ", ".join(["%s"] * len(ids))
+        self._server.query(f"DELETE FROM {self.sql} WHERE id IN ({places})", ids)
+
+
+_OLD = "cleared < UTC_TIMESTAMP(3) - INTERVAL %s SECOND"
+
+
+def _seconds(days: float) -> int:
+    return round(days * 86_400)
 
 
 def _key(layout: Layout) -> str:

@@ -95,12 +95,19 @@ def progress(request: Any, answer: Any) -> None:
 
 
 def keep_from_making(dj: Any) -> None:
-    """No schema or table is made, and no lookup table filled, by importing the pipeline."""
+    """No schema or table is made, and no lookup table filled, by importing the pipeline.
+
+    Before 0.14, create_tables=False refuses a module with a table that is not there; so there it is
+    the declaration that does nothing.
+    """
     schema = getattr(dj, "Schema", None) or dj.schema
+    old = [int(part) for part in dj.__version__.split(".")[:2]] < [0, 14]
+    if old:
+        dj.table.Table.declare = lambda self, *args, **kwargs: None
 
     def wrapped(method: Any) -> Any:
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            kwargs.update(create_schema=False, create_tables=False)
+            kwargs.update(create_schema=False, create_tables=old)
             return method(self, *args, **kwargs)
 
         return call

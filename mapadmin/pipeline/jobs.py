@@ -9,8 +9,7 @@ import msgspec
 
 from mapadmin.core.errors import MapadminError, UnreachableError
 from mapadmin.pipeline.inventory import Inventory, OwnTable
-from mapadmin.pipeline.layout import Layout
-from mapadmin.pipeline.names import TableName
+from mapadmin.pipeline.layout import ERROR, RESERVED, Layout
 
 if TYPE_CHECKING:
     from mapadmin.db.server import Server
@@ -65,14 +64,24 @@ def _statement(tables: Iterable[OwnTable]) -> str:
 
 
 def _select(number: int, layout: Layout) -> str:
-    """Rows of number, table, status, jobs, and seconds since the oldest and the newest of them."""
-    moment = layout.reserved_at  # in one layout also when a job failed
-    if not layout.legacy:
-        moment = f"IF(status = 'reserved', {moment}, {layout.failed_at})"
-    oldest, newest = (layout.age(f"{which}({moment})") for which in ("MIN", "MAX"))
+    """Rows of number, table, jobs in each state of _FIELDS, and the seconds since the oldest
+    reservation, the oldest and the newest error.
+
+    Without a group for each status, for which the server would make a temporary table.
+    """
+    counts = [f"COUNT(IF({layout.has_status(state)}, 1, NULL))" for state in _FIELDS]
+    ages = [
+        layout.age(f"{which}(IF({layout.has_status(state)}, {moment}, NULL))")
+        for which, state, moment in (
+            ("MIN", RESERVED, layout.reserved_at),
+            ("MIN", ERROR, layout.failed_at),
+            ("MAX", ERROR, layout.failed_at),
+        )
+    ]
+    group = "GROUP BY name" if layout.legacy else "HAVING COUNT(*) > 0"
     return (
-        f"(SELECT {number}, {layout.name} AS name, status, COUNT(*), {oldest}, {newest}"
-        f" FROM {layout.sql} GROUP BY name, status)"
+        f"(SELECT {number}, {layout.name} AS name, {', '.join(counts + ages)} "
+        f"FROM {layout.sql} {group})"
     ).replace("%%", "%")  # without parameters, the driver leaves `%` alone
 
 
@@ -99,23 +108,20 @@ _FIELDS = {
 
 
 def _gather(tables: Sequence[OwnTable], rows: Iterable[tuple[Any, ...]]) -> list[JobCounts]:
-    found: dict[TableName, JobCounts] = {}
-    for number, table, status, count, oldest, newest in rows:
+    found = []
+    for number, table, *values in rows:
         layout = Layout(tables[number])
         name = layout.table(str(table))
-        jobs = found.setdefault(
-            name,
+        counts = dict(zip(_FIELDS.values(), map(int, values), strict=False))
+        oldest_reserved, oldest_error, newest_error = map(_seconds, values[len(counts) :])
+        found.append(
             JobCounts(
-                schema=name.schema, table=name.table, name=str(name), job_table=layout.own.name
-            ),
-        )
-        if field := _FIELDS.get(str(status)):
-            setattr(jobs, field, getattr(jobs, field) + int(count))
-        if status == "reserved":
-            jobs.oldest_reserved = _seconds(oldest)
-        if status == "error":
-            jobs.oldest_error, jobs.newest_error = _seconds(oldest), _seconds(newest)
-    return list(found.values())
+                schema=name.schema, table=name.table, name=str(name), job_table=layout.own.name,
+                **counts, oldest_reserved=oldest_reserved, oldest_error=oldest_error,
+                newest_error=newest_error,
+            )
+        )  # fmt: skip
+    return found
 
 
 def _seconds(value: Any) -> float | None:

@@ -7,7 +7,7 @@ when it reconnects.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import msgspec
 from mapadmin.db.statements import identifier
 from mapadmin.pipeline.layout import Layout
 from mapadmin.pipeline.local import LocalProcess
-from mapadmin.pipeline.threads import Thread
+from mapadmin.pipeline.threads import Sessions, Thread
 
 if TYPE_CHECKING:
     from mapadmin.db.server import Server
@@ -31,7 +31,7 @@ class Verdict(StrEnum):
     NAMED = "named"  # a worker of that very name is connected
     LOCAL = "local"  # its process runs on this machine
     PROCESS = "process"  # somebody with its account, address and process number is connected
-    UNTOLD = "untold"  # with its account and address, somebody who tells no process number
+    UNTOLD = "untold"  # with its account, somebody of whom it is not known who it is
     DEAD = "dead"
 
 
@@ -89,7 +89,7 @@ def uptime(server: Server) -> float:
 
 def judge(
     job: Reservation,
-    threads: Sequence[Thread],
+    sessions: Sessions,
     local: Collection[LocalProcess],
     *,
     uptime: float,
@@ -97,9 +97,11 @@ def judge(
 ) -> Verdict:
     """What speaks for the worker of a reservation.
 
-    The reservations must have been read before the threads: a worker that has connected since then
-    is among them.
+    The reservations must have been read before the sessions: a worker that has connected since then
+    is among them. Where it cannot be seen what sessions say of themselves, any session of the
+    worker's account may be the worker's, from whatever address.
     """
+    threads = sessions.threads
     user, address = job.account
     number = int(job.row["connection_id"])
     reserved_at = (time.time() if now is None else now) - job.age
@@ -114,6 +116,8 @@ def judge(
         for process in local
     ):
         return Verdict.LOCAL
+    if mine and not sessions.introduced:
+        return Verdict.UNTOLD
     # One with a name has said that it is somebody else.
     near = [t for t in mine if t.worker is None and address in ("", t.address)]
     if any(thread.pid == job.pid for thread in near):

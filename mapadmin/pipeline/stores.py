@@ -142,19 +142,6 @@ def is_unused(references: Iterable[Reference], tracking: str) -> str:
     return f"({used or 'FALSE'}) = 0"
 
 
-def is_unused_between(references: Iterable[Reference], tracking: str) -> str:
-    """The same for rows of a range of hashes, with two parameters for each reference: its limits.
-
-    The list of what is used, should the server make one, is then of that range alone.
-    """
-    return " AND ".join([
-        f"NOT EXISTS (SELECT 1 FROM {reference.sql} r{number} "
-        f"WHERE r{number}.{reference.column_sql} = {tracking}.`hash` "
-        f"AND r{number}.{reference.column_sql} > %s AND r{number}.{reference.column_sql} <= %s)"
-        for number, reference in enumerate(references)
-    ] or ["TRUE"])  # fmt: skip
-
-
 def by_store(tables: Iterable[OwnTable]) -> Mapping[str, tuple[OwnTable, ...]]:
     """Tracking tables by the name of their store."""
     found = defaultdict(list)

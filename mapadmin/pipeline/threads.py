@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mapadmin.core.errors import MapadminError
+from mapadmin.core.errors import MapadminError, UnreachableError
 from mapadmin.db.grants import Flavour
 
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ class Thread(msgspec.Struct, frozen=True):
     worker: WorkerName | None = None
 
 
+class Sessions(msgspec.Struct, frozen=True):
+    """All sessions of the server but this one, whoever's they are.
+
+    `introduced`: what they say of themselves could be seen. If not, no thread has a process number
+    or a name, and none can be told from another of the same account.
+    """
+
+    threads: tuple[Thread, ...]
+    introduced: bool = True
+
+
 # Only what can be a worker's: the threads of replicas and of the server itself hold no job.
 _THREADS = """SELECT p.ID, p.USER, p.HOST,
 MAX(CASE WHEN a.ATTR_NAME = '_pid' THEN a.ATTR_VALUE END),
@@ -45,24 +56,63 @@ FROM {source}.processlist p LEFT JOIN performance_schema.session_connect_attrs a
 ON a.PROCESSLIST_ID = p.ID AND a.ATTR_NAME IN ('_pid', 'program_name')
 WHERE p.ID <> CONNECTION_ID() GROUP BY p.ID, p.USER, p.HOST"""
 
+_MINE = """SELECT ATTR_VALUE FROM performance_schema.session_connect_attrs
+WHERE PROCESSLIST_ID = CONNECTION_ID() AND ATTR_NAME = 'program_name'"""
+
+_LOST = "SHOW GLOBAL STATUS LIKE 'Performance_schema_%%_lost'"
+_WOULD_HIDE = {
+    "performance_schema_session_connect_attrs_lost",
+    "performance_schema_thread_classes_lost",
+    "performance_schema_thread_instances_lost",
+}
+
 _MAY_SEE = """SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES
 WHERE PRIVILEGE_TYPE IN ('PROCESS', 'SUPER') AND GRANTEE IN ({mine})"""
 
 
-def read_threads(server: Server) -> list[Thread]:
-    """All sessions but this one, whoever's they are. Call `require_sight` before."""
+def read_threads(server: Server) -> Sessions:
+    """All sessions but this one. Call `require_sight` before."""
+    if not _introduced(server):
+        rows = server.query("SHOW PROCESSLIST")  # of no schema that may be off, or full
+        return Sessions(
+            tuple(
+                Thread(id=int(number), user=str(user or ""), address=_address(str(host or "")))
+                for number, user, host, *_ in rows
+                if int(number) != server.connection_id
+            ),
+            introduced=False,
+        )
     modern = server.flavour is Flavour.MYSQL and server.version >= (8, 0, 22)
     source = "performance_schema" if modern else "information_schema"
-    return [
-        Thread(
-            id=int(number),
-            user=str(user or ""),
-            address=_address(str(host or "")),
-            pid=int(pid) if str(pid or "").isdigit() else None,
-            worker=worker_name(_text(name)),
+    return Sessions(
+        tuple(
+            Thread(
+                id=int(number),
+                user=str(user or ""),
+                address=_address(str(host or "")),
+                pid=int(pid) if str(pid or "").isdigit() else None,
+                worker=worker_name(_text(name)),
+            )
+            for number, user, host, pid, name in server.query(_THREADS.format(source=source))
         )
-        for number, user, host, pid, name in server.query(_THREADS.format(source=source))
-    ]
+    )
+
+
+def _introduced(server: Server) -> bool:
+    """Whether the server shows what sessions say of themselves: if so, then this one's as well.
+
+    And for all of them: it drops what does not fit into the room that performance_schema has.
+    """
+    try:
+        if not server.query(_MINE):
+            return False
+    except UnreachableError:
+        raise
+    except MapadminError:  # not for this account
+        return False
+    return not any(
+        int(number) for name, number in server.query(_LOST, ()) if name.lower() in _WOULD_HIDE
+    )
 
 
 def require_sight(server: Server) -> None:
@@ -82,12 +132,6 @@ def require_sight(server: Server) -> None:
             "so every worker would look dead.",
             remedy=f"Grant it PROCESS: GRANT PROCESS ON *.* TO {mine[0]}",
         )
-    if not int(server.query("SELECT @@performance_schema")[0][0]):
-        raise MapadminError(
-            "performance_schema is off on the server, so a worker that has reconnected looks dead.",
-            remedy="Set performance_schema = ON in the server's parameters, and restart it.",
-        )
-    server.query("SELECT 1 FROM performance_schema.session_connect_attrs LIMIT 1")  # or is denied
 
 
 def worker_name(text: str) -> WorkerName | None:

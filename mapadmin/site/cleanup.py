@@ -28,6 +28,8 @@ class JobsCleanup(Settings, frozen=True, kw_only=True):
     """Seconds between the two looks at a reservation that seems dead."""
     max_items: int = 10_000
     """The most rows that one run clears."""
+    copies_days: float = 180.0
+    """Days for which the copies of cleared rows are kept; 0: for ever."""
 
     def __post_init__(self) -> None:
         if not all(self.errors):
@@ -39,6 +41,7 @@ class JobsCleanup(Settings, frozen=True, kw_only=True):
             ("grace", self.grace >= 1, "must be 1 second or more"),
             ("confirm", 0.1 <= self.confirm <= 600, "must be 0.1 to 600 seconds"),
             ("max_items", self.max_items >= 1, "must be 1 or more"),
+            ("copies_days", self.copies_days >= 0, "must be 0 or more"),
         ):
             if not good:
                 raise RefusedError(name, rule)

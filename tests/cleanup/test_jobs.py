@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.cleanup.conftest import ON_MARIADB, MakePipeline
 from tests.cleanup.made import NOBODY, copies, fill, job_table, jobs_left, reserve
 from tests.lab import Lab
+from tests.pipeline.fixtures import ON_MARIADB, MakePipeline
 
 SITE = "[cleanup.jobs]\ngrace = 2\nconfirm = 0.1\nretries = 2\n"
 
@@ -35,6 +35,49 @@ def test_generic_errors_are_retried_until_they_are_poisonous(
     # A person who knows better may try once more.
     lab.ok("workers", "retry", "Spikes", "--match", "Deadlock")
     assert jobs_left(lab, "map_lab", "error") == 1
+
+
+def test_a_person_who_retries_a_job_starts_its_count_anew(lab: Lab) -> None:
+    site(lab)
+    job_table(lab, "map_lab")
+    for retry in (1, 2, 3):
+        fill(lab, "map_lab", "error", 1, message="Deadlock")
+        left = 0 if retry < 3 else 1
+        lab.ok("cleanup")
+        assert jobs_left(lab, "map_lab", "error") == left, retry
+    lab.ok("workers", "retry", "--all")
+    for retry in (1, 2, 3):
+        fill(lab, "map_lab", "error", 1, message="Deadlock")
+        lab.ok("cleanup")
+        assert jobs_left(lab, "map_lab", "error") == (0 if retry < 3 else 1), retry
+
+
+def test_old_copies_are_deleted_and_with_them_the_count(lab: Lab) -> None:
+    site(lab)
+    job_table(lab, "map_lab")
+    fill(lab, "map_lab", "error", 1200, message="Deadlock")
+    lab.ok("cleanup")
+    lab.server.sql(
+        "UPDATE mapadmin.cleared_job SET cleared = cleared - INTERVAL 181 DAY"
+        " ORDER BY id LIMIT 1100"
+    )
+    ran = lab.ok("cleanup", "--dry-run")
+    assert "mapadmin.cleared_job  of 1100 cleared jobs, older than 180 days" in ran.out
+    assert len(copies(lab, "generic error")) == 1200
+    site(lab, SITE + "copies_days = 0\n")
+    assert "jobs 0 items." in lab.ok("cleanup").err
+    site(lab)
+    done = lab.ok("cleanup", "jobs", "--json").json["parts"][0]
+    assert (done["items"], done["details"]["copies_deleted"]) == (1100, 1100)
+    assert len(copies(lab, "generic error")) == 100
+    journal = lab.ok("journal", "--json").out
+    assert journal.count('"delete copies"') >= 3  # batches of 500
+    assert "jobs 0 items." in lab.ok("cleanup").err
+    # Whose copies are gone is tried again as if for the first time.
+    site(lab, SITE.replace("retries = 2", "retries = 1"))
+    fill(lab, "map_lab", "error", 1200, message="Deadlock")
+    lab.ok("cleanup")
+    assert jobs_left(lab, "map_lab", "error") == 100
 
 
 def test_what_is_reserved_by_a_living_worker_stays(lab: Lab, pipeline: MakePipeline) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cleanup.conftest import MakePipeline
 from tests.cleanup.load import GRACE, KINDS, KINDS_2, SITE, Load
 from tests.lab import Lab
+from tests.pipeline.fixtures import MakePipeline
 
 
 def bear(lab: Lab, pipeline: MakePipeline, folder: Path, *, seconds: float) -> None:

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cleanup.conftest import ON_MARIADB, MakePipeline
+from mapadmin.core.errors import MapadminError
+from mapadmin.pipeline.remote import run_helper
+from mapadmin.site.folder import load_site
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline, python_of
+from tests.pipeline.fixtures import ON_MARIADB, MakePipeline
 
 
 def rules(lab: Lab, one: Pipeline, *texts: str, more: str = "") -> None:
@@ -73,6 +76,23 @@ def test_datajoint_2_deletes_its_own(mysql_lab: Lab, mysql_pipeline: MakePipelin
     assert rows(mysql_lab, "map_lab.__spike_report") == 7
 
 
+@ON_MARIADB
+@pytest.mark.parametrize("one", [12, 13], indirect=True)
+def test_older_datajoints_delete_their_own(lab: Lab, one: Pipeline) -> None:
+    """And refuse, as 0.14 does, what was not counted: their guard holds."""
+    rules(lab, one, SHORT)
+    assert "Cleaned up: outdated 6 items." in lab.ok("cleanup", "--yes").err
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")) == (7, 7)
+    request = {
+        "do": "delete", "table": "`map_lab`.`__spikes`", "restrictions": ["session = 9"],
+        "allowed": ["`map_lab`.`__spikes`"], "schemas": ["map_lab"],
+    }  # fmt: skip
+    site = load_site(lab.folder)
+    with pytest.raises(MapadminError, match=r"rows of .* hang on it, which were not there"):
+        list(run_helper(site, request))
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")) == (7, 7)
+
+
 def test_a_persons_own_rows_stop_the_delete(lab: Lab, one: Pipeline) -> None:
     lab.server.sql(
         "CREATE DATABASE alice_notes",
@@ -126,6 +146,29 @@ def late_insert(lab: Lab, one: Pipeline) -> str:
     path.write_text(f"import os; os.environ['LAB_PIPELINE'] = {where}\n{program}")
     del lab
     return f'{python_of(0)} {path}\nexec "$@"\n'
+
+
+@ON_MARIADB
+def test_killed_again_and_again_it_finishes(lab: Lab, one: Pipeline) -> None:
+    """With SIGKILL, later each time: rows go with all that hangs on them, or not at all."""
+    rules(lab, one, SHORT)
+    kills = 0
+    while True:
+        running = lab.start("cleanup", "outdated", "--yes")
+        deadline = time.monotonic() + 0.3 * (kills + 1)
+        while running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        left = rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")
+        assert left in ((10, 10), (10, 7), (7, 7)), left  # between two counts, it may go on
+        killed = running.poll() is None
+        running.kill()
+        _, said = running.communicate()
+        kills += killed
+        if not killed and "at work" not in said:  # the server may not have noticed the last death
+            break
+    assert running.returncode == 0, said
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")) == (7, 7)
+    assert kills > 2
 
 
 BAD = [

@@ -8,7 +8,7 @@ from mapadmin.pipeline.inventory import Column, classify
 from mapadmin.pipeline.layout import Layout
 from mapadmin.pipeline.liveness import CLOCKS, Reservation, Verdict, judge
 from mapadmin.pipeline.local import LocalProcess, local_processes
-from mapadmin.pipeline.threads import Thread, WorkerName, worker_name
+from mapadmin.pipeline.threads import Sessions, Thread, WorkerName, worker_name
 
 NOW = 1_000_000.0
 AGE = 3600.0
@@ -70,15 +70,37 @@ CASES = [
 
 @pytest.mark.parametrize(("what", "threads", "verdict"), CASES)
 def test_cases(what: str, threads: list[Thread], verdict: Verdict) -> None:
-    found = judge(reservation(), threads, [], uptime=1e9, now=NOW)
+    found = judge(reservation(), Sessions(tuple(threads)), [], uptime=1e9, now=NOW)
     assert found is verdict, what
+
+
+UNSEEN = [
+    ("nobody", [], Verdict.DEAD),
+    ("its own connection", [thread(7, pid=None)], Verdict.CONNECTED),
+    ("somebody of its account", [thread(pid=None)], Verdict.UNTOLD),
+    ("of its account, elsewhere", [thread(pid=None, address="b")], Verdict.UNTOLD),
+    ("another account", [thread(pid=None, user="alice")], Verdict.DEAD),
+]
+
+
+@pytest.mark.parametrize(("what", "threads", "verdict"), UNSEEN)
+def test_where_nobody_can_say_who_they_are(
+    what: str, threads: list[Thread], verdict: Verdict
+) -> None:
+    sessions = Sessions(tuple(threads), introduced=False)
+    assert judge(reservation(), sessions, [], uptime=1e9, now=NOW) is verdict, what
+    # It is never less careful than where they can.
+    seen = judge(reservation(), Sessions(tuple(threads)), [], uptime=1e9, now=NOW)
+    assert verdict is not Verdict.DEAD or seen is Verdict.DEAD, what
 
 
 def test_connection_numbers_begin_anew_with_the_server() -> None:
     """Number 7 is somebody else's since the server was started half an hour ago."""
     other = thread(7, pid=99)
-    assert judge(reservation(), [other], [], uptime=AGE / 2, now=NOW) is Verdict.DEAD
-    assert judge(reservation(), [other], [], uptime=AGE * 2, now=NOW) is Verdict.CONNECTED
+    assert judge(reservation(), Sessions((other,)), [], uptime=AGE / 2, now=NOW) is Verdict.DEAD
+    assert (
+        judge(reservation(), Sessions((other,)), [], uptime=AGE * 2, now=NOW) is Verdict.CONNECTED
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +113,7 @@ def test_connection_numbers_begin_anew_with_the_server() -> None:
     ],
 )
 def test_processes_of_this_machine(process: LocalProcess, verdict: Verdict) -> None:
-    assert judge(reservation(), [], [process], uptime=1e9, now=NOW) is verdict
+    assert judge(reservation(), Sessions(()), [process], uptime=1e9, now=NOW) is verdict
 
 
 @pytest.mark.parametrize(

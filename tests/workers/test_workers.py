@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from tests.cleanup.made import copies, fill, job_table, jobs_left, reserve
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline, python_of
-from tests.workers.conftest import ON_MARIADB, MakePipeline
+from tests.pipeline.fixtures import ON_MARIADB, MakePipeline
 
 SESSIONS = [
     (1, 0, ""),
@@ -156,6 +158,25 @@ def test_progress_by_the_pipelines_own_datajoint(lab: Lab, pipeline: MakePipelin
         "SELECT table_schema, table_name FROM information_schema.tables"
     )
     assert lab.run("workers", "progress", "Nope").code == 2
+
+
+@ON_MARIADB
+@pytest.mark.parametrize("generation", [12, 13])
+def test_progress_by_older_datajoints(lab: Lab, pipeline: MakePipeline, generation: int) -> None:
+    """With and without the pipeline's modules; nothing is made or filled."""
+    one = pipeline(generation)
+    one.make(*SESSIONS, populate=True)
+    (one.folder / "own_pipeline.py").write_text(_MODULE.format(schema="map_lab", int="int"))
+    with_python(lab, one)
+    tables = lab.server.sql("SELECT table_schema, table_name FROM information_schema.tables")
+    for modules, total in (([], 4), (["own_pipeline"], 2)):  # of the even sessions
+        path = lab.folder / "mapadmin.toml"
+        path.write_text(path.read_text().partition("modules")[0] + f"modules = {modules}\n")
+        ran = lab.run("workers", "progress", "Spikes", "--json")
+        assert [(row["done"], row["total"]) for row in ran.json] == [(1, total)], ran.err
+    assert tables == lab.server.sql(
+        "SELECT table_schema, table_name FROM information_schema.tables"
+    )
 
 
 def test_progress_with_the_pipelines_modules(mysql_lab: Lab, mysql_pipeline: MakePipeline) -> None:
