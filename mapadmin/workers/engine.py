@@ -45,7 +45,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """One worker as its engine knows it. Its place in a generation is its name: `g3/compute-2`.
 
     `host` is the host name that it has, and so what its heartbeat, its sessions and its jobs say.
-    `started` is in Unix seconds. `config` stands for all that its generation was made from, `image`
+    `config` stands for all that its generation was made from, `image`
     is that image's name and `commit` what it was built from; `node` the machine, where there are
     several.
     """
@@ -59,9 +59,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""
     commit: str = ""
     node: str = ""
-    started: float | None = None
     exit_code: int | None = None
-    restarts: int = 0
 
     @property
     def name(self) -> str:
@@ -113,6 +111,9 @@ class Engine(Protocol):
     def remove(self, workers: Iterable[Worker]) -> None:
         """The containers of workers that do not run."""
 
+    def details(self, workers: Sequence[Worker]) -> dict[str, tuple[float | None, int]]:
+        """Of each worker's id: when it was started (Unix seconds), how often by the engine."""
+
     def forget(self, generation: int) -> None:
         """What else there is of a generation that has no containers any more: its network."""
 
@@ -120,6 +121,6 @@ class Engine(Protocol):
         """The end of what it printed."""
 
     def logs(
-        self, workers: Sequence[Worker], *, follow: bool, since: str, tail: int | None
+        self, workers: Sequence[Worker], *, follow_on: bool, since: str, tail: int | None
     ) -> Iterator[tuple[Worker, str]]:
         """What they printed, line by line; `since` is a time or an age (`10m`) as Docker has it."""

@@ -23,21 +23,13 @@ import msgspec
 from mapadmin.core.errors import MapadminError, SettingsError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.secret import Secret
+from mapadmin.images import Image
 from mapadmin.site import Site, Tls, WorkersSettings
 from mapadmin.workers.engine import LABEL, Place
 
 INSIDE = "/mapadmin"  # in the containers
 RUNNER, SECRET, BEATS, CA = "runner.py", "secret.json", "beats", "ca.pem"
 OLD_CONFIG, NEW_CONFIG = "dj_local_conf.json", "datajoint.json"
-
-
-class Image(msgspec.Struct, frozen=True):
-    """An image that is there: `id` is what never changes, `name` what people call it."""
-
-    name: str
-    id: str
-    commit: str = ""
-    directory: str = "/"
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
