@@ -29,6 +29,7 @@ from mapadmin.workers.engine import LABEL, Place
 
 INSIDE = "/mapadmin"  # in the containers
 RUNNER, SECRET, BEATS, CA = "runner.py", "secret.json", "beats", "ca.pem"
+DEFINITION = "definition.json"
 OLD_CONFIG, NEW_CONFIG = "dj_local_conf.json", "datajoint.json"
 
 
@@ -36,7 +37,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """What the workers are, as the site file, its image and its files say at this moment."""
 
     site: str
-    home: Path
+    home: str
+    """The site's state folder."""
     settings: WorkersSettings
     image: Image
     runner: str
@@ -70,7 +72,7 @@ class Generation:
     def __init__(self, number: int, definition: Definition) -> None:
         self.number = number
         self.definition = definition
-        self.folder = folder_of(definition.home, number)
+        self.folder = folder_of(Path(definition.home), number)
         self.project = project_of(definition.site, number)
 
     @property
@@ -86,7 +88,7 @@ class Generation:
         """What all containers of this generation carry."""
         image = self.image
         return {
-            f"{LABEL}site": self.definition.site, f"{LABEL}home": str(self.definition.home),
+            f"{LABEL}site": self.definition.site, f"{LABEL}home": self.definition.home,
             f"{LABEL}part": "workers", f"{LABEL}generation": str(self.number),
             f"{LABEL}config": self.definition.config, f"{LABEL}image": image.name,
             f"{LABEL}commit": image.commit,
@@ -188,6 +190,8 @@ class Generation:
         environment = f"COMPOSE_PROJECT_NAME={self.project}\nWORKER_IMAGE={self.image.id}\n"
         write_atomic(self.folder / ".env", environment)
         write_atomic(self.folder / "compose.yaml", self.compose_file(places))
+        whole = msgspec.json.encode(msgspec.structs.replace(self.definition, secret=""))
+        write_atomic(self.folder / DEFINITION, whole.decode() + "\n")
 
 
 def _mount(kind: str, source: str, target: str, read_only: bool) -> dict[str, Any]:
@@ -202,10 +206,24 @@ def define(site: Site, image: Image) -> Definition:
     password = site.secret(settings.password, "workers.password")
     runner = Path(__file__).with_name("runner.py")
     return Definition(
-        site=site.name, home=site.state_folder.resolve(), settings=settings, image=image,
+        site=site.name, home=str(site.state_folder.resolve()), settings=settings, image=image,
         runner=_read(runner, "the runner"), configs=datajoint_files(site), ca=ca,
         secret=secret_text(settings.account, password),
     )  # fmt: skip
+
+
+def load(home: Path, number: int) -> Definition:
+    """What a generation was made from, so that more of the same can be made later."""
+    folder = folder_of(home, number)
+    try:
+        found = msgspec.json.decode((folder / DEFINITION).read_bytes(), type=Definition)
+        secret = (folder / SECRET).read_text(encoding="utf-8")
+    except (OSError, msgspec.MsgspecError) as error:
+        raise MapadminError(
+            f"The files of the workers' generation g{number} cannot be read: {error}.",
+            remedy="`mapadmin workers restart` makes a new one.",
+        ) from None
+    return msgspec.structs.replace(found, secret=secret)
 
 
 def secret_text(account: str, password: Secret) -> str:
