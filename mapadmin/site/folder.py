@@ -18,6 +18,7 @@ from mapadmin.site.explain import explain, suggest
 from mapadmin.site.globus import GlobusSettings
 from mapadmin.site.people import People, Person
 from mapadmin.site.settings import SiteFile
+from mapadmin.site.workers import WorkersSettings
 
 if TYPE_CHECKING:
     from mapadmin.core.secret import Secret
@@ -69,6 +70,11 @@ class Site:
     def aws(self) -> AwsSettings:
         """[aws]; SettingsError when the site has none."""
         return self._required("aws", self.settings.aws)
+
+    @property
+    def workers(self) -> WorkersSettings:
+        """[workers]; SettingsError when the site has none."""
+        return self._required("workers", self.settings.workers)
 
     def _required(self, section: str, settings: _T | None) -> _T:
         if settings is None:

@@ -13,6 +13,7 @@ from mapadmin.site.database import DatabaseSettings
 from mapadmin.site.globus import GlobusSettings
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.stores import StoreSettings
+from mapadmin.site.workers import WorkersSettings
 
 
 class SiteSettings(Settings, frozen=True, kw_only=True):
@@ -43,3 +44,4 @@ class SiteFile(Settings, frozen=True, kw_only=True):
     cleanup: CleanupSettings = CleanupSettings()
     stores: dict[str, StoreSettings] = msgspec.field(default_factory=dict)
     """External stores by the name that DataJoint's configuration gives them."""
+    workers: WorkersSettings | None = None
