@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
+import subprocess
 import sysconfig
 import tempfile
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pymysql
+
 from tests.engine import BASE, Engine
 from tests.lab import Lab
 from tests.servers import RunningServer, master_account
+from tests.workers.running import wait_for
 
 SCRIPT = Path(__file__).with_name("fleet_script.py")
 USER = 4711  # nobody in particular
@@ -137,8 +144,6 @@ class Fleet(Lab):
 
     def remove(self) -> None:
         """Every container, whatever state it is in."""
-        import shutil
-
         ids = self.engine.docker.run("ps", "--all", "--quiet").split()
         if ids:
             self.engine.docker.run("rm", "--force", *ids)
@@ -150,3 +155,70 @@ def make_fleet(folder: Path, server: RunningServer, engine: Engine, **more: Any)
     server.wipe()
     user, password = master_account(server)
     return Fleet(folder, server, user, password, engine=engine, **more)
+
+
+class Watcher:
+    """How many containers run, and for how long there were too few of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.process = subprocess.Popen(
+            ["docker", "events", "--filter", "type=container", "--filter", "event=start",
+             "--filter", "event=die", "--format", "{{.TimeNano}} {{.Action}}"],
+            stdout=subprocess.PIPE, text=True, env=engine.environment,
+        )  # fmt: skip
+        self.running = len(engine.docker.run("ps", "--quiet").split())
+
+    def stop(self, wanted: int) -> list[float]:
+        """The lengths, in seconds, of the times when fewer than `wanted` ran."""
+        self.process.terminate()
+        out, _ = self.process.communicate(timeout=20)
+        gaps, since = [], None
+        for line in out.splitlines():
+            nanoseconds, action = line.split()
+            moment = int(nanoseconds) / 1e9
+            self.running += 1 if action == "start" else -1
+            if self.running < wanted and since is None:
+                since = moment
+            elif self.running >= wanted and since is not None:
+                gaps.append(moment - since)
+                since = None
+        assert since is None, "there are still too few"
+        return gaps
+
+
+class Queue(threading.Thread):
+    """Keeps so many sessions waiting, each of a random length, until it is stopped."""
+
+    def __init__(self, fleet: Fleet, shortest: float, longest: float, waiting: int = 6) -> None:
+        super().__init__(daemon=True)
+        self.fleet = fleet
+        self.range = (shortest, longest)
+        self.waiting = waiting
+        self.made = 0
+        self.failure: Exception | None = None
+        self._over = threading.Event()
+        self._random = random.Random(1)
+
+    def run(self) -> None:
+        while not self._over.wait(0.3):
+            missing = self.made - self.fleet.happened()["begin"]
+            if missing < self.waiting:
+                more = {
+                    self.made + n: round(self._random.uniform(*self.range), 1)
+                    for n in range(self.waiting)
+                }
+                try:
+                    self.fleet.queue(more)
+                except pymysql.Error as error:  # a database that is away, for one
+                    self.failure = error
+                    continue
+                self.made += len(more)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join(20)
+
+    def finished(self, seconds: float) -> None:
+        """Wait until all is computed that was queued."""
+        self.stop()
+        wait_for("all jobs", lambda: self.fleet.computed() == self.made, seconds)

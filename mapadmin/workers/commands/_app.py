@@ -12,6 +12,8 @@ COMMANDS: Commands = {
     "restart": (f"{_HERE}.lifecycle", "Replace all workers, each when its job is done."),
     "stop": (f"{_HERE}.lifecycle", "Have all workers leave after their jobs."),
     "down": (f"{_HERE}.lifecycle", "The same, and remove their containers and files."),
+    "status": (f"{_HERE}.status", "What each worker is doing; jobs that are nobody's."),
+    "logs": (f"{_HERE}.status", "What the workers print."),
     "jobs": (f"{_HERE}.jobs", "Jobs of each table: reserved, failed, waiting."),
     "errors": (f"{_HERE}.errors", "Failed jobs, by what their messages mean."),
     "retry": (f"{_HERE}.retry", "Let failed jobs be tried again."),

@@ -1,0 +1,287 @@
+"""`workers up`, `status`, `scale`, `restart`, `stop`, `down`: real containers, a real queue."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine import BASE, Engine
+from tests.servers import RunningServer
+from tests.workers.fleet import USER, Fleet, Queue, Watcher, make_fleet
+from tests.workers.running import wait_for
+
+MakeFleet = Callable[..., Fleet]
+
+
+@pytest.fixture
+def fleet_of(mariadb: RunningServer, base_engine: Engine, tmp_path: Path) -> Iterator[MakeFleet]:
+    """Makes a site with workers, which are gone with the test."""
+    made: list[Fleet] = []
+
+    def make(**more: Any) -> Fleet:
+        made.append(make_fleet(tmp_path / "site", mariadb, base_engine, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.remove()
+
+
+def states(fleet: Fleet) -> dict[str, str]:
+    return {one["worker"]: one["state"] for one in fleet.status()["workers"]}
+
+
+def at_jobs(fleet: Fleet, number: int) -> None:
+    """Wait until so many workers are at a job, by their own words."""
+    wait_for("jobs", lambda: Counter(states(fleet).values())["busy"] == number)
+
+
+def test_a_users_session(fleet_of: MakeFleet) -> None:
+    fleet = fleet_of(kinds={"compute": 2, "ingest": 1})
+    assert fleet.run("workers", "status").err == (
+        "There are no workers.\nNot well: no workers run: `mapadmin workers up` starts them.\n"
+    )
+    planned = fleet.ok("workers", "up", "--dry-run").out
+    assert "2 compute, 1 ingest; debian-python:test" in planned
+    assert fleet.containers() == []
+    fleet.ok("workers", "up")
+    assert set(states(fleet)) == {"g1/compute-1", "g1/compute-2", "g1/ingest-1"}
+    assert "Nothing to do." in fleet.ok("workers", "up").err
+
+    fleet.queue({1: 5.0, 2: 5.0})
+    at_jobs(fleet, 2)
+    shown = fleet.ok("workers", "status").out
+    assert shown.count("Spikes session=") == 2
+    assert max(map(len, shown.splitlines())) <= 100
+    found = fleet.status()
+    assert (found["healthy"], found["reserved"], found["orphans"]) == (True, 2, [])
+    keys = [one["job"]["key"] for one in found["workers"] if one["job"]]
+    assert sorted(key["session"] for key in keys) == [1, 2]
+
+    # Who leaves first is idle; then whoever began last.
+    idle = next(name for name, state in states(fleet).items() if state != "busy")
+    kind = idle.split("/")[1].split("-")[0]
+    fleet.ok("workers", "scale", "0" if kind == "ingest" else "1", kind)
+    assert idle not in states(fleet)
+    assert fleet.lost() > 0 or fleet.computed() == 2, "it waited for others"
+    if kind == "ingest":
+        assert "0 ingest, where the site file says 1" in fleet.run("workers", "status").err
+    fleet.ok("workers", "up")
+    assert len(states(fleet)) == 3
+
+    fleet.ok("workers", "stop")
+    assert (fleet.computed(), fleet.lost(), fleet.jobs()) == (2, 0, Counter())
+    assert set(states(fleet).values()) == {"stopped"}
+    assert fleet.run("workers", "status").code == 1
+    fleet.ok("workers", "up")
+    assert set(states(fleet)) == {"g1/compute-1", "g1/compute-2", "g1/ingest-1"}
+    fleet.ok("workers", "down")
+    assert fleet.containers() == []
+    assert [path.name for path in (fleet.folder / "state" / "workers").iterdir()] == []
+    assert "Nothing to do." in fleet.ok("workers", "down").err
+    done = fleet.ok("journal", "--json").json
+    assert {one["step"]["action"] for one in done if one.get("step")} >= {"start worker"}
+
+
+def test_the_password_is_in_one_file_only(fleet_of: MakeFleet, base_engine: Engine) -> None:
+    fleet = fleet_of(kinds={"compute": 1})
+    ran = fleet.ok("workers", "up", "--json")
+    folder = fleet.folder / "state" / "workers" / "g1"
+    secret = folder / "secret.json"
+    assert json.loads(secret.read_text())["password"] == fleet.worker_password
+    found = secret.stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (USER, 0o600)
+    seen = ran.out + ran.err + (fleet.folder / "state" / "journal.jsonl").read_text()
+    ids = base_engine.docker.run("ps", "--quiet").split()
+    seen += base_engine.docker.run("inspect", *ids) + base_engine.docker.run("top", ids[0])
+    seen += "".join(
+        path.read_text() for path in folder.iterdir() if path.is_file() and path != secret
+    )
+    for shape in (fleet.worker_password, json.dumps(fleet.worker_password)[1:-1]):
+        assert shape not in seen
+
+
+def test_restarts_under_a_queue_lose_nothing(fleet_of: MakeFleet, base_engine: Engine) -> None:
+    fleet = fleet_of(kinds={"compute": 3})
+    fleet.ok("workers", "up")
+    queue = Queue(fleet, 0.5, 2.5)
+    queue.start()
+    at_jobs(fleet, 3)
+    watcher = Watcher(base_engine)
+    for generation, more in ((2, []), (3, ["--surge", "2"])):
+        fleet.ok("workers", "restart", *more)
+        assert set(states(fleet)) == {f"g{generation}/compute-{n}" for n in (1, 2, 3)}
+    gaps = watcher.stop(3)
+    fleet.ok("workers", "restart", "--drain-first")
+    for number in (2, 5, 2):
+        fleet.ok("workers", "scale", str(number))
+        assert len(states(fleet)) == number
+    queue.finished(90)
+    fleet.ok("workers", "down")
+    print(f"{queue.made} jobs; gaps of {[round(gap, 2) for gap in gaps]} s")
+    assert (fleet.lost(), fleet.twice(), fleet.jobs()) == (0, 0, Counter())
+    assert fleet.happened()["end"] == queue.made
+
+
+def test_what_does_not_come_up_changes_nothing(fleet_of: MakeFleet) -> None:
+    """Of two kinds the new image suits one: its worker has taken a job by then, and ends it."""
+    fleet = fleet_of(kinds={"compute": 2, "ingest": 1})
+    fleet.ok("workers", "up")
+    fleet.queue(dict.fromkeys(range(20), 3.0))
+    at_jobs(fleet, 3)
+    fleet.commands["ingest"] = ["-c", "-m"]
+    fleet.write_site()
+    assert "must begin with a script" in fleet.run("workers", "restart").err
+    fleet.commands["ingest"] = ["/opt/nothing.py"]
+    fleet.write_site()
+    ran = fleet.run("workers", "restart")
+    assert ran.code == 1
+    assert "The new worker g2/ingest-1 ended with exit code" in ran.err
+    assert "  | " in ran.err
+    assert "nothing.py" in ran.err
+    assert "The workers that there were go on as before." in ran.err
+    assert set(states(fleet)) == {"g1/compute-1", "g1/compute-2", "g1/ingest-1"}
+    assert not (fleet.folder / "state" / "workers" / "g2").exists()
+    assert "other settings than the site file has now" in fleet.ok("workers", "up").err
+    # The old ones are not to be drained, and go on to the end of the queue.
+    wait_for("all jobs", lambda: fleet.computed() == 20)
+    assert (fleet.lost(), fleet.twice(), fleet.jobs()) == (0, 0, Counter())
+
+
+def test_a_drain_first_that_fails_brings_the_old_ones_back(fleet_of: MakeFleet) -> None:
+    fleet = fleet_of(kinds={"compute": 2})
+    fleet.ok("workers", "up")
+    fleet.commands["compute"] = ["/opt/nothing.py"]
+    fleet.write_site()
+    assert fleet.run("workers", "restart", "--drain-first").code == 1
+    assert set(states(fleet)) == {"g1/compute-1", "g1/compute-2"}
+    fleet.queue({1: 0.1})
+    wait_for("the job", lambda: fleet.computed() == 1)
+
+
+def test_now_loses_jobs_and_says_which(fleet_of: MakeFleet) -> None:
+    fleet = fleet_of(kinds={"compute": 1})
+    fleet.ok("workers", "up")
+    fleet.queue({7: 120.0})
+    at_jobs(fleet, 1)
+    late = fleet.run("workers", "restart", "--timeout", "5s")
+    assert late.code == 1
+    assert "1 worker still at a job:\n  g1/compute-1 (__spikes for" in late.err
+    assert "Nothing is lost" in late.err
+    asked = fleet.run("workers", "stop", "--now")
+    assert asked.code == 2
+    assert "LOSES the job at map_fleet.__spikes for" in asked.out
+    assert fleet.lost() == 1  # begun, and not ended yet
+    fleet.ok("workers", "restart", "--now", "--yes")
+    found = fleet.status()
+    assert [one["worker"] for one in found["workers"]] == ["g2/compute-1"]
+    assert [one["host"] for one in found["orphans"]] == ["lab-g1-compute-1"]
+    assert fleet.run("workers", "status").code == 1
+    assert "Nobody's: a job of map_fleet.Spikes" in fleet.run("workers", "status").err
+
+
+def test_scaling_keeps_the_generations_own_settings(fleet_of: MakeFleet) -> None:
+    """What the site file says by now is for the next restart."""
+    fleet = fleet_of(kinds={"compute": 1})
+    fleet.ok("workers", "up")
+    fleet.commands["compute"] = ["/opt/nothing.py"]
+    fleet.write_site()
+    fleet.ok("workers", "scale", "2")
+    assert fleet.status()["healthy"]
+
+
+def test_a_worker_that_ends_is_started_again(fleet_of: MakeFleet, base_engine: Engine) -> None:
+    """By the engine; also one whose drain was taken back."""
+    fleet = fleet_of(kinds={"compute": 1, "ingest": 1})
+    fleet.ok("workers", "up")
+    fleet.commands["ingest"] = ["/opt/nothing.py"]
+    fleet.write_site()
+    fleet.queue({1: 8.0})
+    at_jobs(fleet, 1)
+    assert fleet.run("workers", "restart", "--drain-first", "--timeout", "60").code == 1
+    assert base_engine.docker.run("ps", "--quiet").count("\n") == 2
+    for one in fleet.status()["workers"]:
+        pids = f"import os; os.kill(os.getpid(), 0); print({one['host']!r})"
+        assert one["host"] in base_engine.docker.run(
+            "exec", f"lab-workers-{one['worker'].replace('/', '-')}-1", "python3", "-c", pids
+        )
+    assert os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["scale", "2", "nobody"], 2, "There is no kind of workers 'nobody'"),
+        (["scale", "2"], 2, "Say which kind of workers."),
+        (["scale", "compute", "-1"], 2, "No such option: -1"),
+        (["scale", "--", "-1", "compute"], 2, "There cannot be -1 workers."),
+        (["restart", "--image", "nobody/nothing:1"], 1, "There is no image nobody/nothing:1"),
+        (["restart", "--ref", "main"], 2, "does not say how an image is built"),
+        (["restart", "--image", "a", "--ref", "b"], 2, "exclude each other"),
+        (["restart", "--surge", "-1"], 2, "Invalid value"),
+        (["restart", "--timeout", "soon"], 2, "is no time"),
+        (["logs", "nobody"], 2, "There is no kind of workers 'nobody'"),
+    ],
+)
+def test_bad_input(bad_fleet: Fleet, words: list[str], code: int, says: str) -> None:
+    before = bad_fleet.containers()
+    ran = bad_fleet.run("workers", *words)
+    assert (ran.code, says in ran.err) == (code, True), ran.err
+    assert bad_fleet.containers() == before
+    assert len(before) == 2
+
+
+@pytest.fixture(scope="module")
+def bad_fleet(
+    mariadb: RunningServer, base_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    """Two workers that no bad input may touch."""
+    fleet = make_fleet(
+        tmp_path_factory.mktemp("bad") / "site", mariadb, base_engine,
+        kinds={"compute": 1, "ingest": 1},
+    )  # fmt: skip
+    fleet.ok("workers", "up")
+    yield fleet
+    fleet.remove()
+
+
+def test_a_project_of_that_name_that_is_not_ours(
+    fleet_of: MakeFleet, base_engine: Engine, tmp_path: Path
+) -> None:
+    fleet = fleet_of(kinds={"compute": 1})
+    (tmp_path / "compose.yaml").write_text(
+        f"services:\n  web:\n    image: {BASE}\n    network_mode: none\n    command: [sleep, '99']\n"
+    )
+    base_engine.docker.run(
+        "compose", "--project-name", "lab-workers-g1", "up", "--detach", cwd=tmp_path
+    )
+    before = fleet.containers()
+    for words in (["up"], ["down"], ["status"]):
+        ran = fleet.run("workers", *words)
+        assert ran.code == 1
+        assert "lab-workers-g1-web-1 is of a compose project lab-workers-g1" in ran.err
+    assert fleet.containers() == before
+    base_engine.docker.run("compose", "--project-name", "lab-workers-g1", "kill", cwd=tmp_path)
+
+
+def test_no_engine_no_compose_no_database(
+    fleet_of: MakeFleet, base_engine: Engine, tmp_path: Path
+) -> None:
+    fleet = fleet_of(kinds={"compute": 1})
+    ran = fleet.run("workers", "up", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert (ran.code, "No Docker engine answers at" in ran.err) == (4, True)
+    ran = fleet.run("workers", "up", DOCKER_CONFIG=str(tmp_path), HOME=str(tmp_path))
+    assert ran.code in (0, 3)  # where the machine has a Compose of its own, that one is used
+    if ran.code == 0:
+        fleet.ok("workers", "down")
+    fleet.write_site(port=1)
+    ran = fleet.run("workers", "up")
+    assert ran.code == 4
+    assert fleet.containers() == []
