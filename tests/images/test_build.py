@@ -78,9 +78,9 @@ def test_an_image_is_its_commit(base_engine: Engine, repository: Path, tmp_path:
     assert len(lines) == said, "it was built once more"
     for image, version in ((one, "1"), (two, "2")):
         shown = docker.run(
-            "run", "--rm", "--network", "none", image, "sh", "-c", "cat version; ls -a"
+            "run", "--rm", "--network", "none", image, "sh", "-c", "cat version; ls -A"
         )
-        assert shown.split() == [version, ".", "..", "version"], "the history stays outside"
+        assert shown == f"{version}version\n", "the history stays outside"
     with pytest.raises(MapadminError, match="has no docker/Dockerfile"):
         (repository / "version").write_text("4")
         git(repository, "commit", "--quiet", "--all", "--message", "4")
