@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mapadmin.core.errors import MapadminError, SettingsError, UsageError
-from mapadmin.images import build_image, find_image, resolve
+from mapadmin.images.build import build_image
+from mapadmin.images.image import find_image
+from mapadmin.images.repository import resolve
 from tests.engine import BASE, Engine
 
 
