@@ -113,7 +113,7 @@ class RollOut:
         if beat is None or not beat.jobs:
             return worker.name
         job = beat.jobs[0]
-        return f"{worker.name} ({job.table} for {human_seconds(time.time() - job.since)})"
+        return f"{worker.name} ({job.name} for {human_seconds(time.time() - job.since)})"
 
     def _check_time(self, before: Sequence[Worker]) -> None:
         if self.deadline is None or time.monotonic() < self.deadline:

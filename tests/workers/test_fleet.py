@@ -146,11 +146,11 @@ def test_now_loses_jobs_and_says_which(fleet_of: MakeFleet) -> None:
     at_jobs(fleet, 1)
     late = fleet.run("workers", "restart", "--timeout", "5s")
     assert late.code == 1
-    assert "1 worker still there:\n  g1/compute-1 (__spikes for" in late.err
+    assert "1 worker still there:\n  g1/compute-1 (map_fleet.Spikes for" in late.err
     assert "Nothing is lost" in late.err
     asked = fleet.run("workers", "stop", "--now")
     assert asked.code == 2
-    assert "LOSES the job at map_fleet.__spikes for" in asked.out
+    assert "LOSES the job at map_fleet.Spikes for" in asked.out
     assert fleet.lost() == 1  # begun, and not ended yet
     fleet.ok("workers", "restart", "--now", "--yes")
     found = fleet.status()

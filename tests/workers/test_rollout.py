@@ -147,7 +147,7 @@ def test_only_a_job_that_is_lost_is_asked_about() -> None:
         False,
     ]
     assert not plan_stop(crew, remove=True, now=False).destroys
-    assert plan_stop(crew, remove=False, now=False).steps[0].detail == "at s.t for 1 min 0 s"
+    assert plan_stop(crew, remove=False, now=False).steps[0].detail == "at s.T for 1 min 0 s"
 
 
 @pytest.mark.parametrize(
