@@ -59,7 +59,6 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
         generation = Generation(0, self)
         texts = [
             json.dumps([generation.service(place) for place in one_each]),
-            json.dumps(msgspec.to_builtins(self.settings.kinds), sort_keys=True),
             *(generation.files[name] for name in sorted(generation.files)),
         ]
         whole = "\0".join(texts).replace(str(generation.folder), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +12,20 @@ from pathlib import Path
 import pytest
 
 from tests.engine import BASE, Engine
+from tests.images.test_build import git
 from tests.servers import RunningServer
 from tests.workers.conftest import MakeFleet
-from tests.workers.fleet import USER, Fleet, Queue, Watcher, at_jobs, make_fleet, states
+from tests.workers.fleet import (
+    SCHEMA,
+    SCRIPT,
+    USER,
+    Fleet,
+    Queue,
+    Watcher,
+    at_jobs,
+    make_fleet,
+    states,
+)
 from tests.workers.running import wait_for
 
 
@@ -267,3 +279,36 @@ def test_no_engine_no_compose_no_database(
     ran = fleet.run("workers", "up")
     assert ran.code == 4
     assert fleet.containers() == []
+
+
+def test_an_image_from_a_commit(fleet_of: MakeFleet, tmp_path: Path) -> None:
+    """The repository's own script, of the commit that was named; from a clean tree only."""
+    repository = tmp_path / "pipeline"
+    repository.mkdir()
+    shutil.copy(SCRIPT, repository / "compute.py")
+    git(repository, "init", "--quiet", "--initial-branch", "main")
+    commits = []
+    for version in ("one", "two"):
+        (repository / "version").write_text(version)
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "--message", version)
+        commits.append(git(repository, "rev-parse", "HEAD"))
+    fleet = fleet_of(
+        kinds={"compute": 1},
+        image=f'build = {{ repository = "{repository}", ref = "main~1", base = "{BASE}" }}',
+        commands={"compute": ["compute.py", SCHEMA, "/work/log", "1"]},
+    )
+    planned = fleet.ok("workers", "up", "--dry-run").out
+    assert f"build image        lab-workers:{commits[0][:12]}" in planned
+    fleet.ok("workers", "up")
+    fleet.ok("workers", "restart", "--ref", "main")
+    (one,) = fleet.status()["workers"]
+    assert (one["commit"], one["image"]) == (commits[1], f"lab-workers:{commits[1][:12]}")
+    assert "build image" not in fleet.ok("workers", "restart", "--ref", "main", "--dry-run").out
+    for words in (["restart", "--ref", "nothing"], ["restart", "--surge", "1", "--ref", "v9"]):
+        ran = fleet.run("workers", *words)
+        assert (ran.code, "has no commit" in ran.err) == (2, True)
+    (repository / "version").write_text("three")
+    ran = fleet.run("workers", "restart", "--ref", "main")
+    assert (ran.code, "1 change that no commit has" in ran.err) == (1, True)
+    assert [worker["worker"] for worker in fleet.status()["workers"]] == ["g2/compute-1"]
