@@ -45,7 +45,7 @@ def test_a_users_session(fleet_of: MakeFleet) -> None:
     at_jobs(fleet, 2)
     shown = fleet.ok("workers", "status").out
     assert shown.count("Spikes session=") == 2
-    assert max(map(len, shown.splitlines())) <= 100
+    assert max(map(len, shown.splitlines())) <= 80
     found = fleet.status()
     assert (found["healthy"], found["reserved"], found["orphans"]) == (True, 2, [])
     keys = [one["job"]["key"] for one in found["workers"] if one["job"]]

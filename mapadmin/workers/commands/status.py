@@ -32,7 +32,9 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         report.document(found)
     else:
-        report.rows(found.workers, _COLUMNS, empty="There are no workers.")
+        report.rows(found.workers, _columns(found), empty="There are no workers.")
+        for generation, image in sorted({(w.generation, _image(w)) for w in found.workers}):
+            report.say(f"g{generation}: {image}")
         for orphan in found.orphans:
             report.say(
                 f"Nobody's: a job of {orphan.table}, reserved {human_seconds(orphan.seconds)} ago "
@@ -76,14 +78,25 @@ _STYLES = {
     "busy": "green", "hung": "bold red", "dead": "bold red", "restarting": "bold red",
     "draining": "yellow", "starting": "yellow",
 }  # fmt: skip
+
+
+def _image(one: WorkerStatus) -> str:
+    commit = one.commit[:12]
+    return one.image if not commit or commit in one.image else f"{one.image}, commit {commit}"
+
+
+def _columns(found: FleetStatus) -> list[Column]:
+    """Without the restarts of those that never ended: 80 columns are few."""
+    restarts = Column("restarts", lambda w: w.restarts or "", right=True)
+    return [*_COLUMNS, *([restarts] if any(w.restarts for w in found.workers) else [])]
+
+
 _COLUMNS = [
     Column("worker", lambda w: w.worker),
     Column("state", lambda w: w.state, style=lambda w: _STYLES.get(w.state, "")),
     Column("for", lambda w: human_seconds(w.seconds), right=True),
     Column("job", _job, fit=True),
     Column("up", lambda w: human_seconds(w.uptime), right=True),
-    Column("restarts", lambda w: w.restarts or "", right=True),
-    Column("image", lambda w: w.image),
 ]
 
 
