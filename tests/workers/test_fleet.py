@@ -65,6 +65,7 @@ def test_a_users_session(fleet_of: MakeFleet) -> None:
     fleet.ok("workers", "stop")
     assert (fleet.computed(), fleet.lost(), fleet.jobs()) == (2, 0, Counter())
     assert set(states(fleet).values()) == {"stopped"}
+    _logs(fleet)
     assert fleet.run("workers", "status").code == 1
     fleet.ok("workers", "up")
     assert set(states(fleet)) == {"g1/compute-1", "g1/compute-2", "g1/ingest-1"}
@@ -73,6 +74,18 @@ def test_a_users_session(fleet_of: MakeFleet) -> None:
     assert [path.name for path in (fleet.folder / "state" / "workers").iterdir()] == []
     assert "Nothing to do." in fleet.ok("workers", "down").err
     assert "start worker" in fleet.ok("journal").out
+
+
+def _logs(fleet: Fleet) -> None:
+    lines = fleet.ok("workers", "logs").out.splitlines()
+    said = [line.split(maxsplit=1)[1] for line in lines]
+    assert sorted(said) == ["computed session 1", "computed session 2"]
+    assert all(line.startswith("g1/") for line in lines)
+    records = [json.loads(line) for line in fleet.ok("workers", "logs", "--json").out.splitlines()]
+    assert sorted(one["line"] for one in records) == sorted(said)
+    assert fleet.ok("workers", "logs", "--tail", "0").out == ""
+    assert fleet.ok("workers", "logs", "--since", "2099-01-01T00:00:00").out == ""
+    assert fleet.run("workers", "logs", "--since", "soon").code == 1
 
 
 def test_the_password_is_in_one_file_only(fleet_of: MakeFleet, base_engine: Engine) -> None:
