@@ -23,6 +23,9 @@ SCHEMA, LOG, PAUSE = sys.argv[1], sys.argv[2], float(sys.argv[3])
 dj.config["loglevel"] = "ERROR"
 dj.config["database.reconnect"] = True
 
+TROUBLE = os.path.join(os.path.dirname(LOG), "trouble")  # a test may want it
+if os.path.exists(TROUBLE):
+    sys.exit(4)
 schema = dj.Schema(SCHEMA)
 
 
@@ -62,3 +65,6 @@ if __name__ == "__main__":
     while True:
         Spikes.populate(reserve_jobs=True, suppress_errors=True, order="random")
         time.sleep(PAUSE)
+        if os.path.exists(f"{TROUBLE}-{platform.node()}"):
+            os.remove(f"{TROUBLE}-{platform.node()}")
+            sys.exit(5)
