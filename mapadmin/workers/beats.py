@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mapadmin.pipeline.names import TableName
 from mapadmin.workers.engine import Worker
 from mapadmin.workers.generation import BEATS, folder_of
 
@@ -21,6 +22,11 @@ class Job(msgspec.Struct, frozen=True):
     table: str
     key: Any = None
     since: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """`schema.Class`, as it is shown."""
+        return str(TableName(self.schema, self.table))
 
 
 class Beat(msgspec.Struct, frozen=True):

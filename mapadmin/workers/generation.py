@@ -7,11 +7,9 @@ file. Everything but the password makes up `config`, a hash that the containers 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -23,7 +21,7 @@ import msgspec
 from mapadmin.core.errors import MapadminError, SettingsError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.secret import Secret
-from mapadmin.images import Image
+from mapadmin.images.image import Image
 from mapadmin.site import Site, Tls, WorkersSettings
 from mapadmin.workers.engine import LABEL, Place
 
@@ -55,11 +53,12 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def config(self) -> str:
         """Stands for everything but counts and the password (which its hash would give away)."""
+        import hashlib
+
         one_each = [Place(kind, 1) for kind in sorted(self.settings.kinds)]
         generation = Generation(0, self)
         texts = [
             json.dumps([generation.service(place) for place in one_each]),
-            json.dumps(msgspec.to_builtins(self.settings.kinds), sort_keys=True),
             *(generation.files[name] for name in sorted(generation.files)),
         ]
         whole = "\0".join(texts).replace(str(generation.folder), "")
@@ -340,6 +339,8 @@ def same_secret(home: Path, number: int, definition: Definition) -> bool:
 
 def discard(home: Path, number: int) -> None:
     """The folder of a generation, with its secret."""
+    import shutil
+
     try:
         shutil.rmtree(folder_of(home, number))
     except FileNotFoundError:

@@ -35,13 +35,12 @@ from mapadmin.workers.plans import (
     plan_roll_out,
     wanted_places,
 )
-from mapadmin.workers.rolling import RollOut
 from mapadmin.workers.rollout import Policy
-from mapadmin.workers.sessions import Sessions
-from mapadmin.workers.source import Source
 
 if TYPE_CHECKING:
     from mapadmin.workers.engine import Engine
+    from mapadmin.workers.sessions import Sessions
+    from mapadmin.workers.source import Source
 
 LOCK = "workers.lock"
 
@@ -90,6 +89,8 @@ class Manager:
 
     def choose(self, *, image: str = "", ref: str = "") -> Source:
         """The image that new workers are made from; see `Source`."""
+        from mapadmin.workers.source import Source
+
         self.source = Source(self.docker, self.site, image=image, ref=ref)
         return self.source
 
@@ -132,6 +133,8 @@ class Manager:
         timeout: float | None = None, question: str = "",
     ) -> Outcome:  # fmt: skip
         """Carry out a plan, or show it; see `Admin.perform`."""
+        from mapadmin.workers.sessions import Sessions
+
         sessions = Sessions(self.admin)
         if any(isinstance(step, RollStep) and step.new for step in plan.steps) and not mode.dry_run:
             sessions.require()
@@ -168,6 +171,8 @@ class Manager:
         self, steps: Sequence[RollStep], sessions: Sessions, policy: Policy,
         timeout: float | None, mode: Mode,
     ) -> None:  # fmt: skip
+        from mapadmin.workers.rolling import RollOut
+
         report = Report(as_json=mode.as_json)
         new = {step.new for step in steps if step.new is not None}
         old = {step.old for step in steps if step.old is not None}

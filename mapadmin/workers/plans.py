@@ -79,12 +79,12 @@ class Crew(msgspec.Struct, frozen=True, kw_only=True):
         return dict(counts)
 
     def doing(self, worker: Worker) -> str:
-        """`on Spikes for 2 min 3 s`; empty when it is at no job."""
+        """`at map_ephys.Spikes for 2 min 3 s`; empty when it is at no job."""
         beat = self.beats.get(worker.id)
         if beat is None or not beat.jobs or not worker.runs:
             return ""
         job = beat.jobs[0]
-        return f"at {job.schema}.{job.table} for {human_seconds(self.now - job.since)}"
+        return f"at {job.name} for {human_seconds(self.now - job.since)}"
 
 
 def plan_roll_out(

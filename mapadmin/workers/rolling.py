@@ -62,7 +62,7 @@ class RollOut:
                 return
             self._move(moves)
             self._show(judged, before)
-            self._check_time(moves)
+            self._check_time(before)
             time.sleep(LOOK)
 
     def _look(self, names: Collection[Name]) -> list[Worker]:
@@ -113,18 +113,19 @@ class RollOut:
         if beat is None or not beat.jobs:
             return worker.name
         job = beat.jobs[0]
-        return f"{worker.name} ({job.table} for {human_seconds(time.time() - job.since)})"
+        return f"{worker.name} ({job.name} for {human_seconds(time.time() - job.since)})"
 
-    def _check_time(self, moves: Moves) -> None:
+    def _check_time(self, before: Sequence[Worker]) -> None:
         if self.deadline is None or time.monotonic() < self.deadline:
             return
-        lines = "".join(f"\n  {self._doing(worker)}" for worker in moves.leave)
+        staying = [worker for worker in before if worker.runs]
+        lines = "".join(f"\n  {self._doing(worker)}" for worker in staying)
         raise MapadminError(
-            f"The time is over; {count(len(moves.leave), 'worker')} still at a job:{lines}"
-            if moves.leave
+            f"The time is over, and {count(len(staying), 'worker')} still there:{lines}"
+            if staying
             else "The time is over, and new workers are still starting.",
-            remedy="Nothing is lost: they leave when their jobs are done. The same command goes on "
-            "waiting; until then, a place that becomes free stays empty.",
+            remedy="Nothing is lost: those who were told leave when their jobs are done. The same "
+            "command goes on from here; until then, a place that becomes free stays empty.",
         )
 
     def _reason(self, worker: Worker) -> MapadminError:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from mapadmin.core.docker import Docker, DockerError
 from mapadmin.core.errors import UsageError
-from mapadmin.images import Image, build_image, find_image, resolve
+from mapadmin.images.build import build_image
+from mapadmin.images.image import Image, find_image
+from mapadmin.images.repository import resolve
 from mapadmin.site import Site
 from mapadmin.workers.plans import BuildStep
 

@@ -13,6 +13,8 @@ from tests.bench.globus import bench_globus
 from tests.bench.jobs import bench_jobs
 from tests.bench.result import Result, show
 from tests.bench.startup import bench_startup
+from tests.bench.workers import bench_workers
+from tests.engine import running_engine
 from tests.servers import running_server
 
 # The tests' servers skip fsync; what is compared here does what a server in production does.
@@ -36,6 +38,9 @@ def main() -> None:
                 results += bench_accounts(server, folder / f"site-{flavour}")
                 results += bench_jobs(server, folder / f"jobs-{flavour}")
                 results += bench_figures(server, folder / f"figures-{flavour}")
+        with running_engine() as engine, running_server("mariadb", folder / "fleet-db") as server:
+            engine.import_base()
+            results += bench_workers(server, engine, folder / "fleet")
     show(results)
     sys.exit(not all(result.reached for result in results))
 

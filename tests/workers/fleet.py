@@ -37,6 +37,7 @@ volumes = ["{packages}:/packages:ro", "{script}:/opt/script.py:ro", "{work}:/wor
 start_timeout = {start_timeout}
 {more}
 {kinds}
+{extra}
 """
 _KIND = """[workers.kinds.{name}]
 command = {command}
@@ -55,6 +56,7 @@ class Fleet(Lab):
     pause: float = 1.0
     start_timeout: float = 60.0
     more: str = ""
+    extra: str = ""
     commands: dict[str, list[str]] = field(default_factory=dict)
     worker_password: str = 'the workers\' own "$PASSWORD"'  # Compose must not read a variable
 
@@ -82,6 +84,7 @@ class Fleet(Lab):
         )
         self.roles = _WORKERS.format(
             image=self.image, user=USER, network=self.network, kinds=kinds, more=self.more,
+            extra=self.extra,
             packages=sysconfig.get_path("purelib"), script=SCRIPT, work=self.work,
             start_timeout=self.start_timeout,
         )  # fmt: skip
@@ -222,3 +225,13 @@ class Queue(threading.Thread):
         """Wait until all is computed that was queued."""
         self.stop()
         wait_for("all jobs", lambda: self.fleet.computed() == self.made, seconds)
+
+
+def states(fleet: Fleet) -> dict[str, str]:
+    """What the workers do, by their names."""
+    return {one["worker"]: one["state"] for one in fleet.status()["workers"]}
+
+
+def at_jobs(fleet: Fleet, number: int) -> None:
+    """Wait until so many workers are at a job, by their own words."""
+    wait_for("jobs", lambda: Counter(states(fleet).values())["busy"] >= number)

@@ -13,6 +13,7 @@ import platform
 import sys
 import time
 import warnings
+from pathlib import Path
 
 warnings.simplefilter("ignore")
 sys.modules["matplotlib"] = None  # DataJoint does without, and starts faster
@@ -23,8 +24,9 @@ SCHEMA, LOG, PAUSE = sys.argv[1], sys.argv[2], float(sys.argv[3])
 dj.config["loglevel"] = "ERROR"
 dj.config["database.reconnect"] = True
 
-TROUBLE = os.path.join(os.path.dirname(LOG), "trouble")  # a test may want it
-if os.path.exists(TROUBLE):
+TROUBLE = Path(LOG).with_name("trouble")  # a test may want it
+CRASH = TROUBLE.with_name(f"trouble-{platform.node()}")
+if TROUBLE.exists():
     sys.exit(4)
 schema = dj.Schema(SCHEMA)
 
@@ -65,6 +67,6 @@ if __name__ == "__main__":
     while True:
         Spikes.populate(reserve_jobs=True, suppress_errors=True, order="random")
         time.sleep(PAUSE)
-        if os.path.exists(f"{TROUBLE}-{platform.node()}"):
-            os.remove(f"{TROUBLE}-{platform.node()}")
+        if CRASH.exists():
+            CRASH.unlink()
             sys.exit(5)
