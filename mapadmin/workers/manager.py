@@ -131,8 +131,12 @@ class Manager:
     def perform(
         self, plan: Plan, mode: Mode, *, policy: Policy | None = None,
         timeout: float | None = None, question: str = "",
+        more_kinds: Mapping[type[Step], Kind] | None = None,
     ) -> Outcome:  # fmt: skip
-        """Carry out a plan, or show it; see `Admin.perform`."""
+        """Carry out a plan, or show it; see `Admin.perform`.
+
+        `more_kinds` are for steps that one command alone has.
+        """
         from mapadmin.workers.sessions import Sessions
 
         sessions = Sessions(self.admin)
@@ -149,6 +153,7 @@ class Manager:
             CreateStep: Kind(self._create),
             RollStep: Kind(roll, batch=len(plan.steps) + 1),
             RemoveStep: Kind(self._remove),
+            **(more_kinds or {}),
         }
         return self.admin.perform(plan, kinds, mode, question=question)
 
