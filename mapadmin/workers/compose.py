@@ -116,25 +116,38 @@ class ComposeEngine:
         self.docker.run("start", worker.id)
 
     def drain(self, workers: Iterable[Worker]) -> None:
-        self._signal("TERM", workers)
+        told = list(workers)
+        self._restart_policy("unless-stopped", told)
+        # One that waits to be started again hears nothing: for it the engine is to stop trying.
+        self._signal("USR1", (w for w in told if w.life is Life.RESTARTING))
+        self._signal("TERM", (w for w in told if w.life is not Life.RESTARTING))
 
     def undrain(self, workers: Iterable[Worker]) -> None:
         told = list(workers)
         self._signal("USR2", told)
-        if ids := [worker.id for worker in told]:
-            # To the engine they count as stopped by hand; only this policy looks beyond that.
-            self.docker.run("update", "--restart", "always", *ids)
+        # To the engine they count as stopped by hand; only this policy looks beyond that.
+        self._restart_policy("always", told)
 
     def kill(self, workers: Iterable[Worker]) -> None:
-        self._signal("KILL", workers)
+        told = list(workers)
+        self._restart_policy("unless-stopped", told)
+        self._signal("KILL", told)
 
     def _signal(self, name: str, workers: Iterable[Worker]) -> None:
         for worker in workers:
-            try:
-                self.docker.run("kill", "--signal", name, worker.id)
-            except DockerError as error:
-                if not re.search("is not running|No such container", error.said):
-                    raise
+            self._if_there("kill", "--signal", name, worker.id)
+
+    def _restart_policy(self, policy: str, workers: Sequence[Worker]) -> None:
+        for worker in workers:
+            self._if_there("update", "--restart", policy, worker.id)
+
+    def _if_there(self, *arguments: str) -> None:
+        """For a container that may have ended, or be gone, by now."""
+        try:
+            self.docker.run(*arguments)
+        except DockerError as error:
+            if not re.search("is not running|No such container", error.said):
+                raise
 
     def remove(self, workers: Iterable[Worker]) -> None:
         if ids := [worker.id for worker in workers]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -98,6 +98,10 @@ class Manager:
         """What the site file says now; None as long as its image has not been built."""
         image = (self.source or self.choose()).image
         return define(self.site, image) if image is not None else None
+
+    def kinds_of(self, generation: int) -> Collection[str]:
+        """The kinds of workers that a generation's site file had; none where it is not there."""
+        return load(self.home, generation).settings.kinds if generation else ()
 
     def is_current(self, crew: Crew, generation: int) -> bool:
         """Whether a generation is made as the site file says now."""

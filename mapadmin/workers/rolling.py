@@ -15,6 +15,8 @@ from mapadmin.workers.generation import discard_beat
 from mapadmin.workers.rollout import Health, Moves, Policy, decide
 
 LOOK = 0.1  # seconds between two looks
+CALM = 0.5  # the same after CALMED seconds without any change: jobs may take hours
+CALMED = 20.0
 AGAIN = 1.0  # seconds after which one that has not heard is told again
 TOLD_LINES = 8
 
@@ -40,6 +42,8 @@ class RollOut:
         self._well: set[str] = set()
         self._begun: dict[str, float] = {}
         self._told: dict[str, float] = {}
+        self._seen: object = None
+        self._changed = 0.0
 
     def run(self, new: Collection[Name], old: Collection[Name]) -> None:
         """Until all of `new` work and none of `old` does.
@@ -63,7 +67,14 @@ class RollOut:
             self._move(moves)
             self._show(judged, before)
             self._check_time(before)
-            time.sleep(LOOK)
+            time.sleep(self._pause(judged, before))
+
+    def _pause(self, judged: Sequence[tuple[Worker, Health]], before: Sequence[Worker]) -> float:
+        now = time.monotonic()
+        view = ([(w.id, health) for w, health in judged], [(w.id, w.life) for w in before])
+        if view != self._seen:
+            self._seen, self._changed = view, now
+        return LOOK if now < self._changed + CALMED else CALM
 
     def _look(self, names: Collection[Name]) -> list[Worker]:
         return [w for w in self.engine.workers() if (w.generation, w.place) in names]

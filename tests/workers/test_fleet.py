@@ -172,14 +172,19 @@ def test_now_loses_jobs_and_says_which(fleet_of: MakeFleet) -> None:
     assert "Nobody's: a job of map_fleet.Spikes" in fleet.run("workers", "status").err
 
 
-def test_scaling_keeps_the_generations_own_settings(fleet_of: MakeFleet) -> None:
-    """What the site file says by now is for the next restart."""
+def test_what_the_site_file_says_by_now_is_for_the_next_restart(fleet_of: MakeFleet) -> None:
     fleet = fleet_of(kinds={"compute": 1})
     fleet.ok("workers", "up")
     fleet.commands["compute"] = ["/opt/nothing.py"]
+    fleet.kinds = {"compute": 2, "ingest": 1}
     fleet.write_site()
     fleet.ok("workers", "scale", "2")
     assert fleet.status()["healthy"]
+    assert "ingest is a new kind" in fleet.ok("workers", "up").err
+    del fleet.commands["compute"]
+    fleet.write_site()
+    fleet.ok("workers", "restart")
+    assert set(states(fleet)) == {"g2/compute-1", "g2/compute-2", "g2/ingest-1"}
 
 
 def test_a_drain_that_is_taken_back_leaves_a_worker_as_it_was(fleet_of: MakeFleet) -> None:
@@ -206,6 +211,8 @@ def test_a_drain_that_is_taken_back_leaves_a_worker_as_it_was(fleet_of: MakeFlee
         return bool(restarts[long] == 1 and states(fleet)[long] in ("looking", "idle"))
 
     wait_for("it to be started again", again)
+    fleet.ok("workers", "stop")
+    assert set(states(fleet).values()) == {"stopped"}
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,19 @@ def test_a_worker_that_is_killed(fleet_of: MakeFleet, base_engine: Engine) -> No
     fleet.ok("workers", "up")
     assert fleet.status()["healthy"]
     assert (fleet.lost(), fleet.jobs()) == (1, Counter())
+
+
+def test_a_worker_that_keeps_ending(fleet_of: MakeFleet) -> None:
+    """The engine starts it again and again; status says so, and `down` ends that."""
+    fleet = fleet_of(kinds={"compute": 1})
+    fleet.ok("workers", "up")
+    (fleet.work / "trouble").touch()
+    (fleet.work / "trouble-lab-g1-compute-1").touch()
+    wait_for("three starts", lambda: fleet.status()["workers"][0]["restarts"] >= 3)
+
+    def said() -> bool:
+        return "g1/compute-1 keeps ending, with exit code" in fleet.run("workers", "status").err
+
+    wait_for("status to say so", said)
+    fleet.ok("workers", "down")
+    assert fleet.containers() == []

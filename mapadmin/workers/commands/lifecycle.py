@@ -31,9 +31,13 @@ def up(
     with manager.changing(mode) as crew:
         manager.choose()
         counts = {name: kind.count for name, kind in manager.settings.kinds.items()}
-        plan = manager.plan(crew, counts, afresh=False)
+        notes = []
         if not (crew.stopped or crew.unfinished or manager.is_current(crew, crew.newest)):
-            plan += Plan(notes=(_OUTDATED,))
+            known = manager.kinds_of(crew.newest)
+            added = [kind for kind in counts if kind not in known]
+            counts = {kind: number for kind, number in counts.items() if kind in known}
+            notes = [_OUTDATED, *(f"{kind} is a new kind, which it starts, too" for kind in added)]
+        plan = manager.plan(crew, counts, afresh=False) + Plan(notes=tuple(notes))
         manager.perform(plan, mode, timeout=limit)
 
 
@@ -60,7 +64,8 @@ def scale(
     manager = Manager(ctx.ensure_object(Admin))
     mode, limit = Mode(dry_run=dry_run, as_json=as_json), seconds_of(timeout)
     with manager.changing(mode) as crew:
-        counts = scaled(crew, list(manager.settings.kinds), number, kind)
+        kinds = list(manager.kinds_of(crew.newest) or manager.settings.kinds)
+        counts = scaled(crew, kinds, number, kind)
         manager.perform(manager.plan(crew, counts, afresh=False), mode, timeout=limit)
 
 
@@ -106,6 +111,9 @@ def restart(
         counts = crew.counts()
         gone = [kind for kind in counts if kind not in manager.settings.kinds]
         kept = {kind: number for kind, number in counts.items() if kind not in gone}
+        for name, kind in manager.settings.kinds.items():
+            if name not in manager.kinds_of(crew.newest):
+                kept[name] = kind.count
         plan = manager.plan(crew, kept, afresh=True, now=now)
         if gone:
             note = f"the site file has no kind {', '.join(gone)} any more: those workers leave"
