@@ -61,9 +61,3 @@ def read_beat(home: Path, worker: Worker) -> Beat | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return beat if beat.host == worker.host else None
-
-
-def read_beats(home: Path, workers: list[Worker]) -> dict[str, Beat]:
-    """By the worker's id; those that there are."""
-    found = ((worker.id, read_beat(home, worker)) for worker in workers)
-    return {number: beat for number, beat in found if beat is not None}

@@ -19,6 +19,7 @@ from typing import Any
 
 from mapadmin.core.docker import Docker, DockerError
 from mapadmin.core.errors import MapadminError
+from mapadmin.workers.beats import Beat, read_beat
 from mapadmin.workers.engine import LABEL, Life, Place, Worker
 from mapadmin.workers.following import follow
 from mapadmin.workers.generation import (
@@ -88,6 +89,9 @@ class ComposeEngine:
             life=_LIVES.get(state, Life.ENDED), config=label["config"], image=label["image"],
             commit=label["commit"], exit_code=int(ended[1]) if ended else None,
         )  # fmt: skip
+
+    def beat(self, worker: Worker) -> Beat | None:
+        return read_beat(self.home, worker)
 
     def details(self, workers: Sequence[Worker]) -> dict[str, tuple[float | None, int]]:
         """Of each worker's id: when it was started (Unix seconds), how often by the engine."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    from mapadmin.workers.beats import Beat
     from mapadmin.workers.generation import Generation
 
 LABEL = "mapadmin."
@@ -86,6 +87,9 @@ class Engine(Protocol):
 
         Raises MapadminError for what has their names and is not ours: it is never touched.
         """
+
+    def beat(self, worker: Worker) -> Beat | None:
+        """What a worker says that it does, or the engine knows of it; None as long as nothing."""
 
     def create(self, generation: Generation, places: Sequence[Place]) -> None:
         """Containers for these places of a generation, which has been rendered; none is started.

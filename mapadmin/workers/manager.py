@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from mapadmin.admin import Admin, Mode
 from mapadmin.core.docker import Docker
-from mapadmin.core.errors import Interrupted, SettingsError
+from mapadmin.core.errors import Interrupted
 from mapadmin.core.files import make_private_folder
 from mapadmin.core.plan import Kind, Outcome, Plan, Step
 from mapadmin.core.report import Report
 from mapadmin.site import EngineName
-from mapadmin.workers.beats import read_beats
 from mapadmin.workers.compose import ComposeEngine
 from mapadmin.workers.generation import (
     Definition,
@@ -59,17 +58,18 @@ class Manager:
     @cached_property
     def engine(self) -> Engine:
         """The engine that the site file names."""
-        if self.settings.engine is not EngineName.COMPOSE:
-            raise SettingsError(
-                f"This mapadmin has no engine {self.settings.engine.value!r}.",
-                remedy='Write [workers] engine = "compose".',
-            )
+        if self.settings.engine is EngineName.SWARM:
+            from mapadmin.workers.swarm import SwarmEngine
+
+            return SwarmEngine(self.docker, self.site.name, self.home)
         return ComposeEngine(self.docker, self.site.name, self.home)
 
     def crew(self) -> Crew:
         """Who is there at this moment, and what they do."""
         workers = self.engine.workers()
-        return Crew(workers=workers, beats=read_beats(self.home, workers), now=time.time())
+        found = ((worker.id, self.engine.beat(worker)) for worker in workers)
+        beats = {number: beat for number, beat in found if beat is not None}
+        return Crew(workers=workers, beats=beats, now=time.time())
 
     @contextmanager
     def changing(self, mode: Mode) -> Iterator[Crew]:
@@ -135,10 +135,18 @@ class Manager:
     def perform(
         self, plan: Plan, mode: Mode, *, policy: Policy | None = None,
         timeout: float | None = None, question: str = "",
+        more_kinds: Mapping[type[Step], Kind] | None = None,
     ) -> Outcome:  # fmt: skip
-        """Carry out a plan, or show it; see `Admin.perform`."""
+        """Carry out a plan, or show it; see `Admin.perform`.
+
+        `more_kinds` are for steps that one command alone has.
+        """
         from mapadmin.workers.sessions import Sessions
 
+        if policy is not None and policy.now and self.settings.engine is EngineName.SWARM:
+            from mapadmin.workers.swarm import refuse_now
+
+            refuse_now()
         sessions = Sessions(self.admin)
         if any(isinstance(step, RollStep) and step.new for step in plan.steps) and not mode.dry_run:
             sessions.require()
@@ -153,6 +161,7 @@ class Manager:
             CreateStep: Kind(self._create),
             RollStep: Kind(roll, batch=len(plan.steps) + 1),
             RemoveStep: Kind(self._remove),
+            **(more_kinds or {}),
         }
         return self.admin.perform(plan, kinds, mode, question=question)
 

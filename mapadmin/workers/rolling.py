@@ -9,7 +9,7 @@ from pathlib import Path
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.progress import Progress
 from mapadmin.core.text import count, human_seconds
-from mapadmin.workers.beats import Beat, read_beat
+from mapadmin.workers.beats import Beat
 from mapadmin.workers.engine import Engine, Life, Place, Worker
 from mapadmin.workers.generation import discard_beat
 from mapadmin.workers.rollout import Health, Moves, Policy, decide
@@ -83,7 +83,7 @@ class RollOut:
         """Well is who was once: what happens later is not the roll-out's doing."""
         if worker.id in self._well:
             return Health.WELL
-        beat = read_beat(self.home, worker) if worker.life is not Life.CREATED else None
+        beat = self.engine.beat(worker) if worker.life is not Life.CREATED else None
         if worker.runs and beat is not None and beat.works and not beat.draining:
             hosts = self.connected()
             if hosts is None or worker.host in hosts:
@@ -107,7 +107,7 @@ class RollOut:
         if self.policy.now:
             self.engine.kill(deaf)
         else:
-            deaf = [w for w in deaf if not _drains(read_beat(self.home, w))]
+            deaf = [w for w in deaf if not _drains(self.engine.beat(w))]
             self.engine.drain(deaf)
         self._told.update((worker.id, now) for worker in deaf)
 
@@ -120,7 +120,7 @@ class RollOut:
         self.progress.advance(done - self.progress.done, note=f"waiting for {note}" if note else "")
 
     def _doing(self, worker: Worker) -> str:
-        beat = read_beat(self.home, worker)
+        beat = self.engine.beat(worker)
         if beat is None or not beat.jobs:
             return worker.name
         job = beat.jobs[0]
@@ -143,7 +143,7 @@ class RollOut:
         """Why the roll-out is given up, with the end of what the new worker printed."""
         lines = "".join(f"\n  | {line}" for line in self.engine.last_lines(worker, TOLD_LINES))
         if worker.life is Life.RUNNING:
-            beat = read_beat(self.home, worker)
+            beat = self.engine.beat(worker)
             state = "has no session on the site's database" if beat and beat.works else (
                 "does not look for jobs"
             )  # fmt: skip
@@ -171,7 +171,7 @@ class RollOut:
             if not staying:
                 self.engine.remove(added)
                 return
-            working = [w for w in staying if _works(read_beat(self.home, w))]
+            working = [w for w in staying if _works(self.engine.beat(w))]
             self.engine.drain(working)
             self.engine.kill(w for w in staying if w not in working)
             self._show([], staying)

@@ -92,6 +92,7 @@ def join(
     for worker in workers:
         begun, restarts = details.get(worker.id, (None, 0))
         one = judge(worker, beats.get(worker.id), begun, restarts, database.hosts)
+        _busy_by_its_job(one, database.reserved)
         status.workers.append(one)
         if one.problem:
             status.problems.append(f"{one.worker} {one.problem}")
@@ -111,6 +112,13 @@ def join(
     status.notes = _notes(workers, counts, database.errors)
     status.healthy = not status.problems
     return status
+
+
+def _busy_by_its_job(one: WorkerStatus, reserved: Sequence[ReservedJob]) -> None:
+    """A worker without a heartbeat file, on another node: what it does is told by its job's row."""
+    ages = [job.seconds for job in reserved if job.host == one.host and job.verdict != "dead"]
+    if one.state == "looking" and ages:
+        one.state, one.seconds = "busy", max(ages)
 
 
 def judge(

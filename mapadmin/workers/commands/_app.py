@@ -14,6 +14,8 @@ COMMANDS: Commands = {
     "down": (f"{_HERE}.lifecycle", "The same, and remove their containers and files."),
     "status": (f"{_HERE}.status", "What each worker is doing; jobs that are nobody's."),
     "logs": (f"{_HERE}.status", "What the workers print."),
+    "check": (f"{_HERE}.check", "Whether workers could do their work, seen from inside."),
+    "rotate-password": (f"{_HERE}.rotate", "A new password for the workers' account."),
     "jobs": (f"{_HERE}.jobs", "Jobs of each table: reserved, failed, waiting."),
     "errors": (f"{_HERE}.errors", "Failed jobs, by what their messages mean."),
     "retry": (f"{_HERE}.retry", "Let failed jobs be tried again."),
