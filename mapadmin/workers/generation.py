@@ -207,7 +207,7 @@ def define(site: Site, image: Image) -> Definition:
     return Definition(
         site=site.name, home=str(site.state_folder.resolve()), settings=settings, image=image,
         runner=_read(runner, "the runner"), configs=datajoint_files(site), ca=ca,
-        secret=secret_text(settings.account, password),
+        secret=secret_text(settings.account, password, store_keys(site)),
     )  # fmt: skip
 
 
@@ -225,9 +225,27 @@ def load(home: Path, number: int) -> Definition:
     return msgspec.structs.replace(found, secret=secret)
 
 
-def secret_text(account: str, password: Secret) -> str:
+def secret_text(account: str, password: Secret, stores: Mapping[str, Mapping[str, Secret]]) -> str:
     """What the runner reads."""
-    return json.dumps({"user": account, "password": password.reveal()}) + "\n"
+    content: dict[str, object] = {"user": account, "password": password.reveal()}
+    if stores:
+        content["stores"] = {
+            name: {key: one.reveal() for key, one in keys.items()} for name, keys in stores.items()
+        }
+    return json.dumps(content) + "\n"
+
+
+def store_keys(site: Site) -> dict[str, dict[str, Secret]]:
+    """The keys that [stores.<name>] has, of those stores that DataJoint's settings have."""
+    named = _extra_settings(site).get("stores")
+    found: dict[str, dict[str, Secret]] = {}
+    for name, store in site.settings.stores.items():
+        if store.access_key and isinstance(named, dict) and name in named:
+            found[name] = {
+                key: site.secret(getattr(store, key), f"stores.{name}.{key}")
+                for key in ("access_key", "secret_key")
+            }
+    return found
 
 
 def check_user(user: str) -> None:
@@ -264,6 +282,8 @@ def datajoint_files(site: Site) -> dict[str, str]:
     for key, value in flat.items():
         section, _, name = key.rpartition(".")
         (nested.setdefault(section, {}) if section else nested)[name] = value
+    # 2.x takes no certificate authority here, and stops reading at one: it encrypts, no more.
+    nested["database"]["use_tls"] = bool(nested["database"]["use_tls"])
     return {
         OLD_CONFIG: json.dumps(flat, indent=2, sort_keys=True) + "\n",
         NEW_CONFIG: json.dumps(nested, indent=2, sort_keys=True) + "\n",
@@ -301,8 +321,8 @@ def _refuse_secrets(value: object, path: Path) -> None:
         if re.search(r"password|secret|access_key", str(key)) and one:
             raise SettingsError(
                 f"workers.datajoint: {path} holds a secret, {key!r}.",
-                remedy="The account's password is [workers] password; a store's keys come from "
-                "the machine's role.",
+                remedy="The account's password is [workers] password; a store's keys are those of "
+                "[stores.<name>]. The workers are given them in a file of their own.",
             )
         _refuse_secrets(one, path)
 
