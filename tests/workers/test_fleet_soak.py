@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mapadmin.site import load_site
-from mapadmin.workers.generation import datajoint_files
+from mapadmin.workers.configuration import datajoint_files
 from tests.engine import BASE, Engine, running_engine, stopped_and_started
 from tests.servers import RunningServer, running_server
 from tests.workers.fleet import (
