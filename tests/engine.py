@@ -1,7 +1,8 @@
 """A private Docker engine for the tests: as root, in a temporary folder, gone with the test run.
 
-It has no bridge and touches no firewall: containers have the machine's own network, or none. It
-lives in namespaces of its own, so that its containers and mounts end with it, however that ends.
+It has no bridge and touches no firewall: containers have the machine's own network, or none. (In
+one of its own, see tests/netbed.py, it has both.) It lives in namespaces of its own, so that its
+containers and mounts end with it, however that ends.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,14 @@ class Engine:
 
 
 @contextmanager
-def running_engine() -> Iterator[Engine]:
-    """Raises MapadminError when it cannot be had."""
+def running_engine(
+    host: str = "", plug: Callable[[int], None] = lambda _: None
+) -> Iterator[Engine]:
+    """Raises MapadminError when it cannot be had.
+
+    With a `host` name it has a network namespace, too, and waits until `plug` has connected that:
+    it is called with the number of a process in it.
+    """
     if os.geteuid() != 0:
         raise MapadminError("A Docker engine wants root.", remedy="Run the tests as root.")
     path = f"{os.environ['PATH']}:{_SBIN}"
@@ -73,12 +80,15 @@ def running_engine() -> Iterator[Engine]:
         log = folder / "log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                _command(folder), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                _command(folder, host), stdin=subprocess.PIPE, stdout=out, stderr=out,
                 env={**os.environ, "PATH": path}, start_new_session=True,
             )  # fmt: skip
         engine = Engine(folder, log, process)
         try:
             with _ended_with_us(process):
+                plug(_first(engine))
+                assert process.stdin is not None
+                process.stdin.close()  # which it waits for
                 _wait(engine)
                 yield engine
         finally:
@@ -86,15 +96,56 @@ def running_engine() -> Iterator[Engine]:
             _remove_cgroups(folder.name)
 
 
-def _command(folder: Path) -> list[str]:
+@contextmanager
+def stopped_and_started(engine: Engine, seconds: float = 120) -> Iterator[None]:
+    """Stop an engine as a service manager does, and start it again: it ends with the block.
+
+    An engine that is stopped stops its containers as `docker stop` would, and waits for them.
+    """
+    os.kill(_first(engine), signal.SIGTERM)
+    engine.process.wait(seconds)
+    shutil.rmtree(engine.folder / "exec")  # numbers of processes that mean nothing any more
+    (engine.folder / "pid").unlink(missing_ok=True)
+    with engine.log.open("ab") as out:
+        engine.process = subprocess.Popen(
+            _command(engine.folder, ""), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            env={**os.environ, "PATH": f"{os.environ['PATH']}:{_SBIN}"}, start_new_session=True,
+        )  # fmt: skip
+    try:
+        with _ended_with_us(engine.process):
+            _wait(engine)
+            yield
+    finally:
+        _stop(engine.process)
+
+
+def _command(folder: Path, host: str) -> list[str]:
     """The engine as process 1 of a namespace."""
-    return [
-        "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+    dockerd = [
         "dockerd", "--host", f"unix://{folder / 'd.sock'}", "--pidfile", str(folder / "pid"),
         "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"),
-        "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-        "--ip-masq=false", "--userland-proxy=false", "--cgroup-parent", f"/{folder.name}",
+        "--cgroup-parent", f"/{folder.name}",
     ]  # fmt: skip
+    spaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if host:
+        own = ["--net", "--uts", "sh", "-c", f'hostname {host}; ip link set lo up; cat; exec "$@"']
+        return [*spaces, *own, "sh", *dockerd]
+    return [
+        *spaces, "sh", "-c", 'cat; exec "$@"', "sh", *dockerd, "--bridge", "none",
+        "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
+        "--userland-proxy=false",
+    ]  # fmt: skip
+
+
+def _first(engine: Engine) -> int:
+    """Process 1 of the engine's namespaces, by its number outside of them."""
+    children = Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children")
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end and engine.process.poll() is None:
+        if found := children.read_text().split():
+            return int(found[0])
+        time.sleep(0.01)
+    raise MapadminError(f"No namespaces: {engine.log.read_text(errors='replace')[-2000:]}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -121,7 +121,8 @@ def test_no_command_is_forgotten_in_its_list() -> None:
 
 JSON_ANSWERS = {
     "journal", "db users", "db show-user", "db apply", "db audit", "db check",
-    "workers jobs", "workers errors", "workers progress", "cleanup", "cleanup jobs",
+    "workers jobs", "workers errors", "workers progress",
+    "workers status", "workers logs", "cleanup", "cleanup jobs",
     "db params",
     "aws status", "aws usage", "aws cost", "aws snapshots", "aws uploads", "aws lifecycle",
     "aws reports link",

@@ -22,7 +22,7 @@ def render(name: str, /, **values: object) -> str:
     """The text of a template; a value that it uses and nobody gave is an error.
 
     In templates of TOML files, the filter `toml` writes a value and `toml_key` a dotted key, both
-    quoted as need be.
+    quoted as need be; `yaml` writes a value for a compose file.
     """
     return _environment().get_template(name).render(values)
 
@@ -41,6 +41,7 @@ def _environment() -> Environment:
     )
     environment.filters["toml"] = _toml
     environment.filters["toml_key"] = _toml_key
+    environment.filters["yaml"] = _yaml
     return environment
 
 
@@ -58,3 +59,10 @@ def _toml_key(parts: Sequence[str]) -> str:
     import tomlkit
 
     return tomlkit.key(list(parts)).as_string()
+
+
+def _yaml(value: object) -> str:
+    """As JSON, which YAML is a superset of; `$` doubled, or Compose would put a variable there."""
+    import json
+
+    return json.dumps(value).replace("$", "$$")

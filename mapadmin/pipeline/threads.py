@@ -47,6 +47,13 @@ class Sessions(msgspec.Struct, frozen=True):
     threads: tuple[Thread, ...]
     introduced: bool = True
 
+    @property
+    def worker_hosts(self) -> set[str] | None:
+        """The host names of the workers that say who they are; None when that cannot be seen."""
+        if not self.introduced:
+            return None
+        return {thread.worker.host for thread in self.threads if thread.worker is not None}
+
 
 # Only what can be a worker's: the threads of replicas and of the server itself hold no job.
 _THREADS = """SELECT p.ID, p.USER, p.HOST,

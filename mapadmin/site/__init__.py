@@ -28,12 +28,13 @@ from mapadmin.site.people import People, Person
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.settings import SiteFile, SiteSettings
 from mapadmin.site.stores import StoreProtocol, StoreSettings
+from mapadmin.site.workers import BuildSettings, EngineName, KindSettings, WorkersSettings
 
 __all__ = [
     "PEOPLE_FILE", "SITE_FILE", "SITE_VARIABLE", "ArchiveSettings", "AwsSettings", "AwsThresholds",
-    "CleanupSettings", "CollectionSettings", "DatabaseSettings", "GlobusSettings", "HubSettings",
-    "JobsCleanup", "OutdatedRule", "People", "Person", "PipelineSettings", "RefusedError",
-    "Settings", "Site", "SiteFile", "SiteSettings", "StageFolder", "StoreProtocol", "StoreSettings",
-    "Tls", "convert", "expand", "find_site", "load_site", "refuse_writable", "require_role",
-    "role_names", "stamp",
+    "BuildSettings", "CleanupSettings", "CollectionSettings", "DatabaseSettings", "EngineName",
+    "GlobusSettings", "HubSettings", "JobsCleanup", "KindSettings", "OutdatedRule", "People",
+    "Person", "PipelineSettings", "RefusedError", "Settings", "Site", "SiteFile", "SiteSettings",
+    "StageFolder", "StoreProtocol", "StoreSettings", "Tls", "WorkersSettings", "convert", "expand",
+    "find_site", "load_site", "refuse_writable", "require_role", "role_names", "stamp",
 ]  # fmt: skip

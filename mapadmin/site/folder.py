@@ -19,6 +19,7 @@ from mapadmin.site.globus import GlobusSettings
 from mapadmin.site.jupyterhub import HubSettings
 from mapadmin.site.people import People, Person
 from mapadmin.site.settings import SiteFile
+from mapadmin.site.workers import WorkersSettings
 
 if TYPE_CHECKING:
     from mapadmin.core.secret import Secret
@@ -75,6 +76,11 @@ class Site:
     def aws(self) -> AwsSettings:
         """[aws]; SettingsError when the site has none."""
         return self._required("aws", self.settings.aws)
+
+    @property
+    def workers(self) -> WorkersSettings:
+        """[workers]; SettingsError when the site has none."""
+        return self._required("workers", self.settings.workers)
 
     def _required(self, section: str, settings: _T | None) -> _T:
         if settings is None:

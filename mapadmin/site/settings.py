@@ -14,6 +14,7 @@ from mapadmin.site.globus import GlobusSettings
 from mapadmin.site.jupyterhub import HubSettings
 from mapadmin.site.pipeline import PipelineSettings
 from mapadmin.site.stores import StoreSettings
+from mapadmin.site.workers import WorkersSettings
 
 
 class SiteSettings(Settings, frozen=True, kw_only=True):
@@ -45,3 +46,4 @@ class SiteFile(Settings, frozen=True, kw_only=True):
     cleanup: CleanupSettings = CleanupSettings()
     stores: dict[str, StoreSettings] = msgspec.field(default_factory=dict)
     """External stores by the name that DataJoint's configuration gives them."""
+    workers: WorkersSettings | None = None

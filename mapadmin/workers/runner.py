@@ -4,9 +4,12 @@
     python runner.py [--secret FILE] [--heartbeat FILE] -m MODULE [ARGUMENT ...]
 
 SIGUSR1 or SIGTERM drains: the job at hand is computed and committed, none is begun, and the process
-leaves; at once when idle. Each may be sent again. The exit code is the script's own, or 0 after
-draining. `--secret` is a file that only its owner can read, {"user": ..., "password": ...}: it
-becomes DJ_USER and DJ_PASS. `--heartbeat` is where the worker says what it does; see `Heartbeat`.
+leaves; at once when idle. Each may be sent again; SIGUSR2 takes it back, as long as the process is
+there. The exit code is the script's own, or 0 after draining. `--secret` is a file that only its
+owner can read, {"user": ..., "password": ...}: it becomes DJ_USER and DJ_PASS. It may have "stores"
+as well, {NAME: {"access_key": ..., ...}}: they complete those of DataJoint's configuration.
+`--heartbeat` is where the worker says what it does; see `Heartbeat`. "{host}" in it becomes the
+name of this host.
 
 It runs where the pipeline runs: Python 3.6 or newer, its standard library, and DataJoint 0.12 to
 2.x, which it changes as it is imported. It is not part of mapadmin there: this file is all of it.
@@ -35,7 +38,7 @@ BEAT = 5.0  # seconds between heartbeats when nothing changes
 PATIENCE = 3  # SystemExits that a script may swallow
 SLOTS, SLOT = 64, 4096  # processes that tell what they do, and bytes for each
 BAD_SETTINGS = 3
-SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 _sleep = time.sleep
 
@@ -55,8 +58,8 @@ class Board:
     def draining(self) -> bool:
         return self.memory[0] != 0
 
-    def drain(self) -> None:
-        self.memory[0] = 1
+    def drain(self, yes: bool = True) -> None:
+        self.memory[0] = yes
 
     def write(self, entry: Dict[str, Any]) -> None:  # noqa: UP006
         """Put up what this process does. One that does not fit goes without its keys."""
@@ -98,6 +101,7 @@ class Heartbeat:
         threading.Thread(target=self.run, name="mapadmin-heartbeat", daemon=True).start()
 
     def run(self) -> None:
+        leave_signals_to_main_thread()
         shown, when = b"", 0.0
         while True:
             seen = self.board.memory[:]
@@ -130,11 +134,56 @@ class Heartbeat:
             pass
 
 
+class Presence:
+    """A second session of each process that connects, by the same name: one that has lost its first
+    in a long job, and does not miss it yet, is still seen to be alive.
+
+    Its thread connects as the process first did, and again when the session is lost. Nobody forks
+    meanwhile: a child would inherit the locks of getaddrinfo or OpenSSL as they are at that moment.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connect: Any = None
+        self.session: Any = None
+
+    def begin(self, connect: Callable[[], Any]) -> None:
+        """The process has connected; this is how. Only the first time counts."""
+        if self.connect is None:
+            self.connect = connect
+            threading.Thread(target=self.run, name="mapadmin-presence", daemon=True).start()
+
+    def run(self) -> None:
+        leave_signals_to_main_thread()
+        while True:
+            with self.lock:
+                self.look()
+            _sleep(BEAT)
+
+    def look(self) -> None:
+        for make in (self.ping, self.connect):  # whatever either says, the next beat tries again
+            try:
+                self.session = make()
+            except Exception:  # noqa: BLE001
+                self.session = None  # whose socket is closed with it
+            else:
+                return
+
+    def ping(self) -> Any:
+        self.session.ping(reconnect=False)
+        return self.session
+
+    def forget(self) -> None:
+        """This is a forked child: the session is its parent's, and the thread is not here."""
+        self.session = self.connect = None
+
+
 class Worker:
     """What this process is at, and when it may leave. A forked child begins anew with `here`."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
+        self.presence = Presence()
         self.main = os.getpid()
         self.swallowed = 0
         self.heartbeat: Optional[Heartbeat] = None  # noqa: UP045
@@ -164,7 +213,7 @@ class Worker:
         """Only notes it, so that nothing is torn apart. Children are ended by Pool.terminate."""
         self.here()
         if self.pid == self.main or number != signal.SIGTERM:
-            self.board.drain()
+            self.board.drain(number != signal.SIGUSR2)
         elif self.jobs:
             self.terminated = True
         else:
@@ -174,6 +223,44 @@ class Worker:
         """End as SIGTERM ends a process that does not handle it."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    # A handler in Python is called between two of its instructions: a SIGTERM that comes just
+    # before a child waits for a lock does nothing, nor does one that comes before Python has
+    # noticed that it is a child; and Pool.terminate, which sends it once, would wait for ever. So a
+    # child handles it only during a job; else the system ends it, which is never late.
+
+    def handle_at_fork(self) -> None:
+        if hasattr(os, "register_at_fork"):  # Python 3.7
+            os.register_at_fork(  # novm
+                before=self.before_fork,
+                after_in_parent=self.after_fork,
+                after_in_child=self.after_fork_in_child,
+            )
+
+    def before_fork(self) -> None:
+        self.presence.lock.acquire()
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def after_fork(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+        self.presence.lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self.here()
+        self.presence.forget()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.after_fork()
+
+    def handle_sigterm(self, yes: bool) -> None:
+        """Have SIGTERM wait for the end of a child's job, or else end the child at once."""
+        main = threading.current_thread() is threading.main_thread()
+        if self.pid == self.main or not main:
+            return
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        signal.signal(signal.SIGTERM, self.on_signal if yes else signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if self.terminated and not yes:
+            self.die()
 
     @property
     def inside(self) -> bool:
@@ -225,6 +312,7 @@ class Worker:
             self.show("looking")
 
     def begin_job(self, schema: str, table: str, key: Any) -> None:
+        self.handle_sigterm(True)
         job = {"schema": schema, "table": table, "key": key, "since": time.time()}
         self.jobs.setdefault(threading.get_ident(), []).append(job)
         self.show("busy")
@@ -237,8 +325,8 @@ class Worker:
         if not mine:
             self.jobs.pop(me, None)
         self.show("busy" if self.jobs else "looking")
-        if self.terminated and not self.jobs:
-            self.die()
+        if not self.jobs:
+            self.handle_sigterm(False)
 
     def show(self, state: str) -> None:
         if state != self.state:
@@ -280,8 +368,14 @@ class Signals:
         return signal.signal(number, handler)
 
 
-def change_datajoint(datajoint: Any, worker: Worker) -> None:
-    """Have DataJoint ask before it begins a job, and tell when it is done."""
+def change_datajoint(
+    datajoint: Any,
+    worker: Worker,
+    stores: Dict[str, Dict[str, str]],  # noqa: UP006
+) -> None:
+    """Have DataJoint ask before it begins a job, and tell when it is done; give it its keys."""
+    for name, keys in stores.items():
+        datajoint.config["stores"][name].update(keys)
     module = importlib.import_module("datajoint.autopopulate")
     cls = module.AutoPopulate
     cls.populate = wrap_populate(cls.populate, worker)
@@ -329,10 +423,16 @@ def change_job_table(cls: Any, worker: Worker) -> None:
 
     @functools.wraps(reserve)
     def wrapped(jobs: Any, table_name: str, key: Any, *args: Any, **kwargs: Any) -> bool:
-        if worker.refuse_job() or not reserve(jobs, table_name, key, *args, **kwargs):
+        if worker.refuse_job():
             return False
         worker.begin_job(jobs.database, table_name, key)
-        return True
+        reserved: bool = False
+        try:
+            reserved = reserve(jobs, table_name, key, *args, **kwargs)
+        finally:
+            if not reserved:
+                worker.end_job()
+        return reserved
 
     def ending(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
@@ -357,6 +457,9 @@ def change_pymysql(connections: Any, worker: Worker) -> None:
     def named(self: Any, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("program_name", worker.name())
         init(self, *args, **kwargs)
+        limits = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), BEAT)
+        again = functools.partial(connections.Connection, *args, **dict(kwargs, **limits))
+        worker.presence.begin(again)
 
     connections.Connection.__init__ = named
 
@@ -389,26 +492,31 @@ class AfterImport:
 # --- starting ------------------------------------------------------------------------------------
 
 
-def read_secret(path: str) -> None:
-    """Put the account into the environment, where every DataJoint looks for it."""
+def read_secret(path: str) -> Dict[str, Dict[str, str]]:  # noqa: UP006
+    """Put the account into the environment, where every DataJoint looks for it.
+
+    Gives the keys of stores, for which DataJoint has no variables.
+    """
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
             mode = os.fstat(file.fileno()).st_mode
             content = json.load(file)
         user, password = content["user"], content["password"]
+        stores = {name: dict(keys) for name, keys in content.get("stores", {}).items()}
         if not (isinstance(user, str) and isinstance(password, str)):
             raise TypeError
     except OSError as error:
         raise RefusedError(
             "cannot read the secret file {}: {}".format(path, error.strerror)
         ) from None
-    except (ValueError, TypeError, KeyError):  # whatever it says may be the secret
+    except (ValueError, TypeError, KeyError, AttributeError):  # whatever it says may be the secret
         raise RefusedError(
             '{} must be a JSON object with the texts "user" and "password"'.format(path)
         ) from None
     if stat.S_IMODE(mode) & 0o077:
         raise RefusedError("{} can be read by others; run: chmod 600 {}".format(path, path))
     os.environ.update(DJ_USER=user, DJ_PASS=password)
+    return stores
 
 
 def run(arguments: List[str], worker: Worker) -> None:  # noqa: UP006
@@ -423,6 +531,11 @@ def run(arguments: List[str], worker: Worker) -> None:  # noqa: UP006
         sys.argv[:] = arguments
         sys.path.insert(0, os.path.dirname(os.path.abspath(arguments[0])))  # noqa: PTH100, PTH120
         runpy.run_path(arguments[0], run_name="__main__")
+
+
+def leave_signals_to_main_thread() -> None:
+    """Called by another one: whatever the main thread waits for is interrupted then."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 def ignore_signals() -> None:
@@ -443,6 +556,7 @@ def main(arguments: List[str]) -> None:  # noqa: UP006
     worker = Worker(board)
     for number in SIGNALS:  # first: what comes before is lost
         signal.signal(number, worker.on_signal)
+    worker.handle_at_fork()
     atexit.register(ignore_signals)
     options = {}
     while len(arguments) > 1 and arguments[0] in ("--secret", "--heartbeat"):
@@ -451,12 +565,12 @@ def main(arguments: List[str]) -> None:  # noqa: UP006
         raise RefusedError(
             "usage: runner.py [--secret FILE] [--heartbeat FILE] SCRIPT [ARGUMENT ...]"
         )
-    if "--secret" in options:
-        read_secret(options["--secret"])
+    stores = read_secret(options["--secret"]) if "--secret" in options else {}
     if "--heartbeat" in options:
-        worker.heartbeat = Heartbeat(options["--heartbeat"], board)
+        path = options["--heartbeat"].replace("{host}", platform.node())
+        worker.heartbeat = Heartbeat(path, board)
     hooks = {
-        "datajoint": functools.partial(change_datajoint, worker=worker),
+        "datajoint": functools.partial(change_datajoint, worker=worker, stores=stores),
         "pymysql.connections": functools.partial(change_pymysql, worker=worker),
     }
     sys.meta_path.insert(0, AfterImport(hooks))  # type: ignore[arg-type]

@@ -17,6 +17,8 @@ from tests.bench.globus import bench_globus
 from tests.bench.jobs import bench_jobs
 from tests.bench.result import Result, show
 from tests.bench.startup import bench_startup
+from tests.bench.workers import bench_workers
+from tests.engine import running_engine
 from tests.servers import RunningServer, running_server
 
 # The tests' servers skip fsync, and have hardly any memory; what is compared here does what a
@@ -28,10 +30,19 @@ DURABLE = (
     "--sync-binlog=1",
     "--innodb-buffer-pool-size=512M",
 )
+
+
+def _workers(folder: Path) -> list[Result]:
+    with running_engine() as engine, running_server("mariadb", folder / "fleet-db") as server:
+        engine.import_base()
+        return bench_workers(server, engine, folder / "fleet")
+
+
 ALONE: dict[str, Callable[[Path], list[Result]]] = {
     "startup": bench_startup,
     "aws": bench_aws,
     "globus": bench_globus,
+    "workers": _workers,
 }
 ON_A_SERVER: dict[str, Callable[[RunningServer, Path], list[Result]]] = {
     "accounts": bench_accounts,

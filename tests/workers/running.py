@@ -9,12 +9,20 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pymysql
 
+from mapadmin.core.secret import Secret
+from mapadmin.db.server import connect
+from mapadmin.pipeline.inventory import take_inventory
+from mapadmin.pipeline.layout import Layout
+from mapadmin.pipeline.liveness import Verdict, judge, read_reservations, uptime
+from mapadmin.pipeline.threads import read_threads, worker_name
+from mapadmin.site import DatabaseSettings
 from mapadmin.workers import runner
 from tests.pipeline.environments import python_of
 from tests.servers import RunningServer
@@ -168,16 +176,42 @@ class Laboratory:
             worker.process.communicate()
 
 
-def account_sees(server: RunningServer) -> set[str]:
+def account_sees(server: RunningServer) -> dict[int, str]:
     """The program names of all sessions."""
     try:
         rows = server.sql(
-            "SELECT ATTR_VALUE FROM performance_schema.session_connect_attrs"
+            "SELECT PROCESSLIST_ID, ATTR_VALUE FROM performance_schema.session_connect_attrs"
             " WHERE ATTR_NAME = 'program_name'"
         )
     except pymysql.Error as error:  # says more than a bare number
         raise AssertionError(str(error)) from None
-    return {value.decode() if isinstance(value, bytes) else str(value) for (value,) in rows}
+    return {
+        int(str(number)): value.decode() if isinstance(value, bytes) else str(value)
+        for number, value in rows
+    }
+
+
+def sessions_of(laboratory: Laboratory, worker: Worker) -> dict[int, str]:
+    """The numbers of a worker's named sessions, and their names."""
+    return {
+        number: text
+        for number, text in account_sees(laboratory.server).items()
+        if (name := worker_name(text)) and name.pid == worker.pid
+    }
+
+
+def verdicts(laboratory: Laboratory) -> list[Verdict]:
+    """What `mapadmin cleanup jobs` would say of each reservation, were it on another machine."""
+    server = laboratory.server
+    settings = DatabaseSettings(
+        host=server.host, port=server.port, user="root", password="env:NONE", ca=str(server.ca),
+        project_prefix="map",
+    )  # fmt: skip
+    with closing(connect(settings, Secret(server.root_password), laboratory.folder)) as there:
+        own = take_inventory(there, [laboratory.schema])
+        jobs = [job for one in own.jobs for job in read_reservations(there, Layout(one), grace=0)]
+        threads = read_threads(there)
+        return [judge(job, threads, [], uptime=uptime(there)) for job in jobs]
 
 
 def counted(*workers: Worker) -> Counter[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,15 @@ def test_a_heartbeat_that_cannot_be_written_does_not_keep_it_from_working(tmp_pa
     script.write_text("print('worked')")
     done = run("--heartbeat", str(tmp_path / "missing" / "beat"), str(script))
     assert (done.returncode, done.stdout, done.stderr) == (0, "worked\n", "")
+
+
+def test_the_heartbeats_of_one_folder_go_by_the_host(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("print('worked')")
+    done = run("--heartbeat", str(tmp_path / "{host}.json"), str(script))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "worked\n", "")
+    beat = json.loads((tmp_path / f"{platform.node()}.json").read_text())
+    assert (beat["host"], beat["state"], beat["exit_code"]) == (platform.node(), "ended", 0)
 
 
 def test_a_long_key_does_not_break_the_heartbeat() -> None:

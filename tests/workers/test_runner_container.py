@@ -87,7 +87,7 @@ def test_docker_stop_waits_for_the_job(base_engine: Engine, laboratory: Laborato
         request_of(laboratory), stop="SIGUSR1",
     )  # fmt: skip
     wait_for("a job", lambda: events(laboratory)["begin"])
-    names = {worker_name(text) for text in account_sees(laboratory.server)}
+    names = {worker_name(text) for text in account_sees(laboratory.server).values()}
     assert ("box", 1) in {(name.host, name.pid) for name in names if name}
     beat = laboratory.folder / "beat.json"
     wait_for("busy", lambda: json.loads(beat.read_text())["state"] == "busy")

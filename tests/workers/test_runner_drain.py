@@ -85,3 +85,18 @@ def test_a_script_that_swallows_every_exception_ends(laboratory: Laboratory) -> 
     events = all_is_well(laboratory, worker)
     assert (events["end"], events["swallowed SystemExit"]) == (1, 3)
     assert worker.heartbeat()["state"] == "ended"
+
+
+def test_a_drain_is_taken_back(laboratory: Laboratory) -> None:
+    """The busy worker that was to leave goes on with its other jobs."""
+    laboratory.sessions = [(number, 1.5) for number in range(3)]
+    worker = laboratory.start(pause=1)
+    worker.saw("begin")
+    worker.drain()
+    worker.beat_when("draining", lambda beat: bool(beat["draining"]))
+    worker.drain(signal.SIGUSR2)
+    worker.beat_when("not draining", lambda beat: not beat["draining"])
+    worker.saw("end", 3)
+    worker.drain()
+    assert worker.ended() == 0
+    assert all_is_well(laboratory, worker)["end"] == laboratory.rows() == 3

@@ -5,39 +5,74 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from mapadmin.pipeline.liveness import Verdict
 from mapadmin.pipeline.threads import worker_name
-from tests.workers.running import Laboratory, account_sees, all_is_well, wait_for
+from tests.workers.running import (
+    Laboratory,
+    Worker,
+    all_is_well,
+    counted,
+    sessions_of,
+    verdicts,
+    wait_for,
+)  # fmt: skip
+
+
+def kill(laboratory: Laboratory, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        laboratory.server.sql(f"KILL {number}")
+
+
+def both_sessions(laboratory: Laboratory, worker: Worker) -> dict[int, str]:
+    """The one that it works with, and the one that is there to be seen."""
+
+    def look() -> dict[int, str]:
+        found = sessions_of(laboratory, worker)
+        return found if len(found) == 2 else {}
+
+    return wait_for("two sessions", look)
 
 
 def test_connections_say_whose_they_are_also_after_a_reconnect(laboratory: Laboratory) -> None:
     laboratory.sessions = [(1, 0.0)]
     worker = laboratory.start(pause=1)
     worker.saw("populated")
-
-    def named() -> set[str]:
-        return {
-            text
-            for text in account_sees(laboratory.server)
-            if (name := worker_name(text)) and name.pid == worker.pid
-        }
-
-    (before,) = wait_for("a named session", named)
-    name = worker_name(before)
+    before = both_sessions(laboratory, worker)
+    (text,) = set(before.values())
+    name = worker_name(text)
     assert name is not None and name.started is not None
     assert name.host == worker.heartbeat()["host"]
     assert abs(name.started - worker.heartbeat()["started"]) < 1
-    ((number,),) = laboratory.server.sql(
-        "SELECT id FROM information_schema.processlist WHERE user = 'worker'"
-    )
-    laboratory.server.sql(f"KILL {number}")
+    kill(laboratory, before)
     worker.saw("populated", len([e for e in worker.events() if e[0] == "populated"]) + 2)
-    assert named() == {before}
+    after = both_sessions(laboratory, worker)
+    assert set(after.values()) == {text}
+    assert not set(after) & set(before)
     worker.drain()
     assert worker.ended() == 0
+
+
+def test_a_worker_that_has_lost_its_connection_is_still_seen_to_be_alive(
+    laboratory: Laboratory,
+) -> None:
+    """All its sessions are killed while it computes; what it computes without does not notice."""
+    laboratory.sessions = [(1, 12.0)]
+    worker = laboratory.start("once")
+    worker.saw("begin")
+    before = both_sessions(laboratory, worker)
+    kill(laboratory, before)
+    after = wait_for("a session again", lambda: sessions_of(laboratory, worker), 10)
+    assert not set(after) & set(before)
+    assert counted(worker)["end"] == 0  # still at it
+    assert verdicts(laboratory) == [Verdict.NAMED]
+    # Without a connection it cannot be committed: DataJoint makes an error of it, or knows nothing.
+    worker.process.communicate(timeout=60)
+    assert laboratory.rows() == 0
 
 
 def test_a_signal_that_comes_too_early_for_process_number_1_is_repeated(newest: Laboratory) -> None:

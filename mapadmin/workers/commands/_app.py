@@ -7,6 +7,15 @@ from mapadmin.lazy import Commands, lazy_group
 _HERE = "mapadmin.workers.commands"
 
 COMMANDS: Commands = {
+    "up": (f"{_HERE}.lifecycle", "Start the workers, as many as the site file says."),
+    "scale": (f"{_HERE}.lifecycle", "Have more or fewer workers of a kind."),
+    "restart": (f"{_HERE}.lifecycle", "Replace all workers, each when its job is done."),
+    "stop": (f"{_HERE}.lifecycle", "Have all workers leave after their jobs."),
+    "down": (f"{_HERE}.lifecycle", "The same, and remove their containers and files."),
+    "status": (f"{_HERE}.status", "What each worker is doing; jobs that are nobody's."),
+    "logs": (f"{_HERE}.status", "What the workers print."),
+    "check": (f"{_HERE}.check", "Whether workers could do their work, seen from inside."),
+    "rotate-password": (f"{_HERE}.rotate", "A new password for the workers' account."),
     "jobs": (f"{_HERE}.jobs", "Jobs of each table: reserved, failed, waiting."),
     "errors": (f"{_HERE}.errors", "Failed jobs, by what their messages mean."),
     "retry": (f"{_HERE}.retry", "Let failed jobs be tried again."),
