@@ -128,6 +128,14 @@ def test_who_cannot_log_in(fleet: Fleet) -> None:
     assert fleet.worker_password not in ran.out + ran.err
 
 
+def test_workers_are_not_started_for_nothing(fleet: Fleet, base_engine: Engine) -> None:
+    fleet.server.sql("ALTER USER worker@'%' IDENTIFIED BY 'another'")
+    ran = fleet.run("workers", "up")
+    assert ran.code == 1
+    assert "Workers could not do their work:\n  compute: connection: " in ran.err
+    assert containers(base_engine) == ""
+
+
 def test_an_image_without_datajoint(fleet: Fleet) -> None:
     fleet.write_site()
     path = fleet.folder / "mapadmin.toml"

@@ -32,7 +32,8 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         report.document(found)
     else:
-        report.rows(found.workers, _COLUMNS, empty="There are no workers.")
+        nodes = [_NODE] if any(worker.node for worker in found.workers) else []
+        report.rows(found.workers, [*_COLUMNS, *nodes], empty="There are no workers.")
         for orphan in found.orphans:
             report.say(
                 f"Nobody's: a job of {orphan.table}, reserved {human_seconds(orphan.seconds)} ago "
@@ -85,6 +86,8 @@ _COLUMNS = [
     Column("restarts", lambda w: w.restarts or "", right=True),
     Column("image", lambda w: w.image),
 ]
+
+_NODE = Column("node", lambda w: w.node)
 
 
 @app.command("logs")
