@@ -110,7 +110,8 @@ def test_what_is_wrong_is_said_with_its_remedy(fleet: Fleet) -> None:
     assert of(ran, "privileges")["detail"] == f"lacks DELETE, INSERT on {SCHEMA}"
     detail = of(ran, "stores")["detail"]
     for part in (
-        "missing: FileNotFoundError", "closed: PermissionError",
+        "missing: cannot write into /nowhere: No such file or directory",
+        "closed: cannot write into /work/stage: Permission denied",
         "off: its filepath columns are switched off: DJ_SUPPORT_FILEPATH_MANAGEMENT is not TRUE",
         "reports: is used by the pipeline's tables, and not in the workers' configuration",
     ):  # fmt: skip
