@@ -96,6 +96,29 @@ def running_engine(
             _remove_cgroups(folder.name)
 
 
+@contextmanager
+def stopped_and_started(engine: Engine, seconds: float = 120) -> Iterator[None]:
+    """Stop an engine as a service manager does, and start it again: it ends with the block.
+
+    An engine that is stopped stops its containers as `docker stop` would, and waits for them.
+    """
+    os.kill(_first(engine), signal.SIGTERM)
+    engine.process.wait(seconds)
+    shutil.rmtree(engine.folder / "exec")  # numbers of processes that mean nothing any more
+    (engine.folder / "pid").unlink(missing_ok=True)
+    with engine.log.open("ab") as out:
+        engine.process = subprocess.Popen(
+            _command(engine.folder, ""), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            env={**os.environ, "PATH": f"{os.environ['PATH']}:{_SBIN}"}, start_new_session=True,
+        )  # fmt: skip
+    try:
+        with _ended_with_us(engine.process):
+            _wait(engine)
+            yield
+    finally:
+        _stop(engine.process)
+
+
 def _command(folder: Path, host: str) -> list[str]:
     """The engine as process 1 of a namespace."""
     dockerd = [

@@ -22,13 +22,19 @@ from mapadmin.core.errors import MapadminError, SettingsError
 from mapadmin.core.files import make_private_folder, write_atomic
 from mapadmin.core.secret import Secret
 from mapadmin.images.image import Image
-from mapadmin.site import Site, Tls, WorkersSettings
+from mapadmin.site import Site, WorkersSettings
+from mapadmin.workers.configuration import (
+    CA,
+    INSIDE,
+    datajoint_files,
+    read_text,
+    secret_text,
+    store_keys,
+)
 from mapadmin.workers.engine import LABEL, Place
 
-INSIDE = "/mapadmin"  # in the containers
-RUNNER, SECRET, BEATS, CA = "runner.py", "secret.json", "beats", "ca.pem"
+RUNNER, SECRET, BEATS = "runner.py", "secret.json", "beats"
 DEFINITION = "definition.json"
-OLD_CONFIG, NEW_CONFIG = "dj_local_conf.json", "datajoint.json"
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,13 +207,13 @@ def define(site: Site, image: Image) -> Definition:
     """What the site file says. Raises SettingsError for what cannot be read or may not be."""
     settings = site.workers
     check_user(settings.user)
-    ca = _read(site.folder / site.database.ca, "database.ca") if site.database.ca else ""
+    ca = read_text(site.folder / site.database.ca, "database.ca") if site.database.ca else ""
     password = site.secret(settings.password, "workers.password")
     runner = Path(__file__).with_name("runner.py")
     return Definition(
         site=site.name, home=str(site.state_folder.resolve()), settings=settings, image=image,
-        runner=_read(runner, "the runner"), configs=datajoint_files(site), ca=ca,
-        secret=secret_text(settings.account, password),
+        runner=read_text(runner, "the runner"), configs=datajoint_files(site), ca=ca,
+        secret=secret_text(settings.account, password, store_keys(site)),
     )  # fmt: skip
 
 
@@ -223,11 +229,6 @@ def load(home: Path, number: int) -> Definition:
             remedy="`mapadmin workers restart` makes a new one.",
         ) from None
     return msgspec.structs.replace(found, secret=secret)
-
-
-def secret_text(account: str, password: Secret) -> str:
-    """What the runner reads."""
-    return json.dumps({"user": account, "password": password.reveal()}) + "\n"
 
 
 def check_user(user: str) -> None:
@@ -247,72 +248,6 @@ def give_to(path: Path, user: str) -> None:
             os.chown(path, int(uid), int(gid))
     except OSError as error:
         raise MapadminError(f"Cannot give {path} to user {user}: {error.strerror}.") from None
-
-
-def datajoint_files(site: Site) -> dict[str, str]:
-    """DataJoint's configuration, for 0.x with dotted keys and for 2.x nested; no secrets."""
-    database = site.database
-    tls: object = database.tls is not Tls.OFF
-    if database.tls is Tls.VERIFY and database.ca:
-        tls = {"ca": f"{INSIDE}/{CA}"}
-    flat: dict[str, object] = {
-        "database.host": database.host, "database.port": database.port, "database.use_tls": tls,
-        "database.reconnect": True,
-    }  # fmt: skip
-    flat.update(_extra_settings(site))
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        section, _, name = key.rpartition(".")
-        (nested.setdefault(section, {}) if section else nested)[name] = value
-    return {
-        OLD_CONFIG: json.dumps(flat, indent=2, sort_keys=True) + "\n",
-        NEW_CONFIG: json.dumps(nested, indent=2, sort_keys=True) + "\n",
-    }
-
-
-def _extra_settings(site: Site) -> dict[str, object]:
-    """The site's own, dotted whatever way they are written."""
-    if not (name := site.workers.datajoint):
-        return {}
-    path = site.folder / name
-    try:
-        found = json.loads(_read(path, "workers.datajoint"))
-    except ValueError as error:
-        raise SettingsError(f"workers.datajoint: {path} is not JSON: {error}.") from None
-    if not isinstance(found, dict):
-        raise SettingsError(f"workers.datajoint: {path} must be a JSON object.")
-    flat: dict[str, object] = {}
-    for key, value in found.items():
-        if key in ("database", "connection", "display") and isinstance(value, dict):
-            flat.update({f"{key}.{name}": one for name, one in value.items()})
-        else:
-            flat[key] = value
-    _refuse_secrets(flat, path)
-    return flat
-
-
-def _refuse_secrets(value: object, path: Path) -> None:
-    if isinstance(value, list):
-        for one in value:
-            _refuse_secrets(one, path)
-    if not isinstance(value, dict):
-        return
-    for key, one in value.items():
-        if re.search(r"password|secret|access_key", str(key)) and one:
-            raise SettingsError(
-                f"workers.datajoint: {path} holds a secret, {key!r}.",
-                remedy="The account's password is [workers] password; a store's keys come from "
-                "the machine's role.",
-            )
-        _refuse_secrets(one, path)
-
-
-def _read(path: Path, setting: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SettingsError(f"{setting}: cannot read {path}: {reason}.") from None
 
 
 def folder_of(home: Path, number: int) -> Path:

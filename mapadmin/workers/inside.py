@@ -12,8 +12,9 @@ from mapadmin.core.docker import Docker, DockerError
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.files import make_private_folder
 from mapadmin.workers import probe
+from mapadmin.workers.configuration import INSIDE
 from mapadmin.workers.engine import Place
-from mapadmin.workers.generation import INSIDE, RUNNER, SECRET, Definition, Generation
+from mapadmin.workers.generation import RUNNER, SECRET, Definition, Generation
 
 SECONDS = 90.0  # DataJoint alone takes some to be imported, on a busy machine
 _PROBE = "probe.py"

@@ -59,7 +59,7 @@ class RollOut:
             judged = [(w, self._health(w)) for w in workers if (w.generation, w.place) in new]
             moves = decide(judged, before, self.policy)
             if moves.failed:
-                reason = self._reason(moves.failed[0])
+                reason = self._reason(moves.failed[0], goes_on)
                 self._give_up(new, old if goes_on else ())
                 raise reason
             if moves.finished:
@@ -139,7 +139,7 @@ class RollOut:
             "command goes on from here; until then, a place that becomes free stays empty.",
         )
 
-    def _reason(self, worker: Worker) -> MapadminError:
+    def _reason(self, worker: Worker, goes_on: bool) -> MapadminError:
         """Why the roll-out is given up, with the end of what the new worker printed."""
         lines = "".join(f"\n  | {line}" for line in self.engine.last_lines(worker, TOLD_LINES))
         if worker.life is Life.RUNNING:
@@ -152,7 +152,9 @@ class RollOut:
             what = f"ended with exit code {worker.exit_code}"
         return MapadminError(
             f"The new worker {worker.name} {what}.{lines}",
-            remedy="The roll-out was given up. The workers that there were go on as before.",
+            remedy="The roll-out was given up. The workers that there were go on as before."
+            if goes_on
+            else "It was given up, and its containers were removed.",
         )
 
     def _give_up(self, new: Collection[Name], old: Collection[Name]) -> None:

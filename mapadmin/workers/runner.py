@@ -6,8 +6,10 @@
 SIGUSR1 or SIGTERM drains: the job at hand is computed and committed, none is begun, and the process
 leaves; at once when idle. Each may be sent again; SIGUSR2 takes it back, as long as the process is
 there. The exit code is the script's own, or 0 after draining. `--secret` is a file that only its
-owner can read, {"user": ..., "password": ...}: it becomes DJ_USER and DJ_PASS. `--heartbeat` is
-where the worker says what it does; see `Heartbeat`. "{host}" in it becomes the name of this host.
+owner can read, {"user": ..., "password": ...}: it becomes DJ_USER and DJ_PASS. It may have "stores"
+as well, {NAME: {"access_key": ..., ...}}: they complete those of DataJoint's configuration.
+`--heartbeat` is where the worker says what it does; see `Heartbeat`. "{host}" in it becomes the
+name of this host.
 
 It runs where the pipeline runs: Python 3.6 or newer, its standard library, and DataJoint 0.12 to
 2.x, which it changes as it is imported. It is not part of mapadmin there: this file is all of it.
@@ -366,8 +368,14 @@ class Signals:
         return signal.signal(number, handler)
 
 
-def change_datajoint(datajoint: Any, worker: Worker) -> None:
-    """Have DataJoint ask before it begins a job, and tell when it is done."""
+def change_datajoint(
+    datajoint: Any,
+    worker: Worker,
+    stores: Dict[str, Dict[str, str]],  # noqa: UP006
+) -> None:
+    """Have DataJoint ask before it begins a job, and tell when it is done; give it its keys."""
+    for name, keys in stores.items():
+        datajoint.config["stores"][name].update(keys)
     module = importlib.import_module("datajoint.autopopulate")
     cls = module.AutoPopulate
     cls.populate = wrap_populate(cls.populate, worker)
@@ -484,26 +492,31 @@ class AfterImport:
 # --- starting ------------------------------------------------------------------------------------
 
 
-def read_secret(path: str) -> None:
-    """Put the account into the environment, where every DataJoint looks for it."""
+def read_secret(path: str) -> Dict[str, Dict[str, str]]:  # noqa: UP006
+    """Put the account into the environment, where every DataJoint looks for it.
+
+    Gives the keys of stores, for which DataJoint has no variables.
+    """
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
             mode = os.fstat(file.fileno()).st_mode
             content = json.load(file)
         user, password = content["user"], content["password"]
+        stores = {name: dict(keys) for name, keys in content.get("stores", {}).items()}
         if not (isinstance(user, str) and isinstance(password, str)):
             raise TypeError
     except OSError as error:
         raise RefusedError(
             "cannot read the secret file {}: {}".format(path, error.strerror)
         ) from None
-    except (ValueError, TypeError, KeyError):  # whatever it says may be the secret
+    except (ValueError, TypeError, KeyError, AttributeError):  # whatever it says may be the secret
         raise RefusedError(
             '{} must be a JSON object with the texts "user" and "password"'.format(path)
         ) from None
     if stat.S_IMODE(mode) & 0o077:
         raise RefusedError("{} can be read by others; run: chmod 600 {}".format(path, path))
     os.environ.update(DJ_USER=user, DJ_PASS=password)
+    return stores
 
 
 def run(arguments: List[str], worker: Worker) -> None:  # noqa: UP006
@@ -552,13 +565,12 @@ def main(arguments: List[str]) -> None:  # noqa: UP006
         raise RefusedError(
             "usage: runner.py [--secret FILE] [--heartbeat FILE] SCRIPT [ARGUMENT ...]"
         )
-    if "--secret" in options:
-        read_secret(options["--secret"])
+    stores = read_secret(options["--secret"]) if "--secret" in options else {}
     if "--heartbeat" in options:
         path = options["--heartbeat"].replace("{host}", platform.node())
         worker.heartbeat = Heartbeat(path, board)
     hooks = {
-        "datajoint": functools.partial(change_datajoint, worker=worker),
+        "datajoint": functools.partial(change_datajoint, worker=worker, stores=stores),
         "pymysql.connections": functools.partial(change_pymysql, worker=worker),
     }
     sys.meta_path.insert(0, AfterImport(hooks))  # type: ignore[arg-type]

@@ -21,10 +21,10 @@ from mapadmin.core.docker import Docker, DockerError
 from mapadmin.core.errors import MapadminError, SettingsError, UsageError
 from mapadmin.core.files import write_atomic
 from mapadmin.workers.beats import Beat
+from mapadmin.workers.configuration import INSIDE
 from mapadmin.workers.engine import LABEL, Life, Place, Worker
 from mapadmin.workers.following import follow
 from mapadmin.workers.generation import (
-    INSIDE,
     SECRET,
     Generation,
     folder_of,

@@ -61,6 +61,7 @@ class Spikes(dj.Computed):
         time.sleep(seconds)
         self.insert1(dict(key, made_by=platform.node()))
         note("end", key)
+        print("computed session", key["session"], flush=True)
 
 
 if __name__ == "__main__":

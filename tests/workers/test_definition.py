@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mapadmin.workers.beats import Beat, Job
 from mapadmin.workers.engine import Life, Place, Worker
 from mapadmin.workers.generation import Definition, Generation, define, load
 from mapadmin.workers.status import DatabaseView, ReservedJob, join, judge
+from tests.pipeline.environments import python_of
 
 _SITE = """
 [site]
@@ -121,7 +123,8 @@ def test_what_is_rendered(tmp_path: Path) -> None:
     old = json.loads((folder / "dj_local_conf.json").read_text())
     new = json.loads((folder / "datajoint.json").read_text())
     assert old["database.host"] == new["database"]["host"] == "db.example.org"
-    assert old["database.use_tls"] == new["database"]["use_tls"] == {"ca": "/mapadmin/ca.pem"}
+    assert old["database.use_tls"] == {"ca": "/mapadmin/ca.pem"}
+    assert new["database"]["use_tls"] is True
     secret = folder / "secret.json"
     assert json.loads(secret.read_text()) == {"user": "worker", "password": "s3cret"}
     assert secret.stat().st_mode & 0o777 == 0o600
@@ -175,6 +178,40 @@ def test_datajoint_settings_are_merged(tmp_path: Path) -> None:
     assert found["dj_local_conf.json"]["database.host"] == "inside"
     assert found["datajoint.json"]["database"]["host"] == "inside"
     assert all(one["stores"] == extra["stores"] for one in found.values())
+
+
+@pytest.mark.parametrize("generation", [12, 0, 2], ids=["0.12", "0.14", "2.x"])
+def test_datajoint_has_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generation: int
+) -> None:
+    """What is rendered, read by each DataJoint under the runner, with a store's keys."""
+    monkeypatch.setenv("ACCESS", "AKIA1")
+    monkeypatch.setenv("SECRET", "k3y")
+    keys = 'access_key = "env:ACCESS"\nsecret_key = "env:SECRET"'
+    store = '[stores.{}]\nprotocol = "s3"\nbucket = "b"\n' + keys + "\n"
+    kinds = "count = 1\n" + store.format("report") + store.format("unknown")
+    one = site(tmp_path / "site", 'image = "a"\ndatajoint = "dj.json"', kinds)
+    report = {"protocol": "s3", "bucket": "b", "endpoint": "s3.example.org", "location": "x"}
+    (tmp_path / "site" / "dj.json").write_text(json.dumps({"stores": {"report": report}}))
+    folder = rendered(one)[2]
+    script = folder / "look.py"
+    script.write_text(
+        "import sys, json, os\nsys.modules['matplotlib'] = None\nimport datajoint as dj\n"
+        "print(json.dumps([dj.config['database.host'], os.environ['DJ_PASS'],"
+        " dict(dj.config['stores'])]))\n"
+    )
+    ran = subprocess.run(
+        [python_of(generation), "-P", "-W", "ignore", "runner.py", "--secret", "secret.json",
+         str(script)], cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    host, password, stores = json.loads(ran.stdout.splitlines()[-1])
+    assert (host, password) == ("db.example.org", "s3cret")
+    assert {name: value for name, value in stores.items() if isinstance(value, dict)} == {
+        "report": {**report, "access_key": "AKIA1", "secret_key": "k3y"}
+    }
+    others = [path for path in folder.iterdir() if path.is_file() and path.name != "secret.json"]
+    assert not any("k3y" in path.read_text() for path in others)
 
 
 def worker(life: Life = Life.RUNNING, code: int | None = None) -> Worker:

@@ -98,6 +98,13 @@ def test_a_worker_that_keeps_ending(fleet_of: MakeFleet) -> None:
     """The engine starts it again and again; status says so, and `down` ends that."""
     fleet = fleet_of(kinds={"compute": 1})
     fleet.ok("workers", "up")
+    following = fleet.start("workers", "logs", "--follow")
+    fleet.queue({1: 0.1})
+    assert following.stdout is not None
+    assert following.stdout.readline() == "g1/compute-1  computed session 1\n"
+    following.send_signal(signal.SIGINT)
+    following.communicate(timeout=30)
+    assert following.returncode == 130
     (fleet.work / "trouble").touch()
     (fleet.work / "trouble-lab-g1-compute-1").touch()
     wait_for("three starts", lambda: fleet.status()["workers"][0]["restarts"] >= 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sysconfig
 import time
 from collections import Counter
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mapadmin.site import load_site
-from mapadmin.workers.generation import datajoint_files
-from tests.engine import BASE, Engine, running_engine
+from mapadmin.workers.configuration import datajoint_files
+from tests.engine import BASE, Engine, running_engine, stopped_and_started
 from tests.servers import RunningServer, running_server
 from tests.workers.fleet import (
     SCHEMA,
@@ -50,8 +51,9 @@ def own_engine() -> Iterator[Engine]:
 def counts(fleet: Fleet, queue: Queue, what: str, begun: float) -> str:
     jobs = fleet.jobs()
     return (
-        f"{what}: {queue.made} jobs in {time.monotonic() - begun:.0f} s; lost {fleet.lost()}, "
-        f"run twice {fleet.twice()}, reserved left {jobs['reserved']}, errors {jobs['error']}"
+        f"{what}: {queue.made} jobs in {time.monotonic() - begun:.0f} s; "
+        f"begun and not ended {fleet.lost()}, run twice {fleet.twice()}, "
+        f"reserved left {jobs['reserved']}, errors {jobs['error']}"
     )
 
 
@@ -68,11 +70,10 @@ def test_everything_under_a_queue(
         queue.start()
         at_jobs(fleet, 4)
         _rolling(fleet, own_engine)
-        print(counts(fleet, queue, f"{RESTARTS} rolling restarts", begun))
+        print(f"{RESTARTS} rolling restarts in {time.monotonic() - begun:.0f} s")
         for number in (2, 8, 3):
             fleet.ok("workers", "scale", str(number))
             assert len(states(fleet)) == number
-        print(counts(fleet, queue, "and scale 2, 8, 3", begun))
         good, fleet.image = fleet.image, 'image = "bad:1"'
         own_engine.docker.run("tag", BASE, "bad:1")
         (fleet.work / "trouble").touch()
@@ -83,8 +84,9 @@ def test_everything_under_a_queue(
         (fleet.work / "trouble").unlink()
         fleet.image = good
         fleet.write_site()
-        print(counts(fleet, queue, "and a bad image", begun))
         queue.finished(200)
+        what = f"{RESTARTS} rolling restarts, scale 2, 8, 3, a bad image"
+        print(counts(fleet, queue, what, begun))
         assert (fleet.lost(), fleet.twice(), fleet.jobs()) == (0, 0, Counter())
         _lost_database(fleet, own_server)
     finally:
@@ -132,6 +134,33 @@ def _lost_database(fleet: Fleet, server: RunningServer) -> None:
     )
     assert jobs == Counter()
     fleet.ok("workers", "down")
+
+
+def test_an_engine_that_is_stopped(
+    mariadb: RunningServer, own_engine: Engine, tmp_path: Path
+) -> None:
+    """It stops the workers by their stop signal, waits for their jobs, and starts them again."""
+    fleet = make_fleet(tmp_path / "site", mariadb, own_engine, kinds={"compute": 3})
+    removed = False
+    try:
+        fleet.ok("workers", "up")
+        fleet.queue(dict.fromkeys(range(9), 6.0))
+        at_jobs(fleet, 3)
+        with stopped_and_started(own_engine):
+            at_jobs(fleet, 3)
+            wait_for("all jobs", lambda: fleet.computed() == 9, 120)
+            assert fleet.status()["healthy"]
+            fleet.ok("workers", "restart")
+            print(
+                f"an engine stopped with 3 at jobs, and started: lost {fleet.lost()}, "
+                f"run twice {fleet.twice()}, rows left {sum(fleet.jobs().values())}"
+            )
+            assert (fleet.lost(), fleet.twice(), fleet.jobs()) == (0, 0, Counter())
+            fleet.remove()
+            removed = True
+    finally:
+        if not removed:
+            shutil.rmtree(fleet.work, ignore_errors=True)
 
 
 def test_the_same_with_compose_alone(

@@ -32,8 +32,9 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         report.document(found)
     else:
-        nodes = [_NODE] if any(worker.node for worker in found.workers) else []
-        report.rows(found.workers, [*_COLUMNS, *nodes], empty="There are no workers.")
+        report.rows(found.workers, _columns(found), empty="There are no workers.")
+        for generation, image in sorted({(w.generation, _image(w)) for w in found.workers}):
+            report.say(f"g{generation}: {image}")
         for orphan in found.orphans:
             report.say(
                 f"Nobody's: a job of {orphan.table}, reserved {human_seconds(orphan.seconds)} ago "
@@ -77,17 +78,30 @@ _STYLES = {
     "busy": "green", "hung": "bold red", "dead": "bold red", "restarting": "bold red",
     "draining": "yellow", "starting": "yellow",
 }  # fmt: skip
+
+
+def _image(one: WorkerStatus) -> str:
+    commit = one.commit[:12]
+    return one.image if not commit or commit in one.image else f"{one.image}, commit {commit}"
+
+
+def _columns(found: FleetStatus) -> list[Column]:
+    """Without restarts that never were, and nodes where there is one: 80 columns are few."""
+    more = []
+    if any(worker.restarts for worker in found.workers):
+        more.append(Column("restarts", lambda w: w.restarts or "", right=True))
+    if any(worker.node for worker in found.workers):
+        more.append(Column("node", lambda w: w.node))
+    return [*_COLUMNS, *more]
+
+
 _COLUMNS = [
     Column("worker", lambda w: w.worker),
     Column("state", lambda w: w.state, style=lambda w: _STYLES.get(w.state, "")),
     Column("for", lambda w: human_seconds(w.seconds), right=True),
     Column("job", _job, fit=True),
     Column("up", lambda w: human_seconds(w.uptime), right=True),
-    Column("restarts", lambda w: w.restarts or "", right=True),
-    Column("image", lambda w: w.image),
 ]
-
-_NODE = Column("node", lambda w: w.node)
 
 
 @app.command("logs")
