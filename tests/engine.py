@@ -128,7 +128,13 @@ def _command(folder: Path, host: str) -> list[str]:
     ]  # fmt: skip
     spaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if host:
-        own = ["--net", "--uts", "sh", "-c", f'hostname {host}; ip link set lo up; cat; exec "$@"']
+        # Nothing can be pulled; it is to be told so at once, not after seconds without an answer.
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        prepare = (
+            f"hostname {host}; ip link set lo up; mount --bind {folder}/resolv.conf "
+            '$(readlink -f /etc/resolv.conf); cat; exec "$@"'
+        )
+        own = ["--net", "--uts", "sh", "-c", prepare]
         return [*spaces, *own, "sh", *dockerd]
     return [
         *spaces, "sh", "-c", 'cat; exec "$@"', "sh", *dockerd, "--bridge", "none",

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from mapadmin.admin import Admin
-from mapadmin.core.checks import Check, Finding, fail, ok, unknown, warn
+from mapadmin.core.checks import Check, Finding, State, fail, ok, run_checks, unknown, warn
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.text import count
 from mapadmin.workers.inside import SECONDS, Inside, look_inside
@@ -61,6 +61,18 @@ def checks_of(admin: Admin, manager: Manager) -> list[Check]:
 
         checks += _of_kind(admin, kind, Looking(look), manager.settings.account)
     return checks
+
+
+def require_ready(admin: Admin, manager: Manager) -> None:
+    """Raises MapadminError with all that would keep workers from their work."""
+    results = run_checks(checks_of(admin, manager))
+    failed = [one for one in results if one.state is State.FAIL]
+    if failed:
+        lines = "".join(f"\n  {one.name}: {one.detail}" for one in failed)
+        raise MapadminError(
+            f"Workers could not do their work:{lines}",
+            remedy="`mapadmin workers check` says what to do about each.",
+        )
 
 
 def _not_built() -> Finding:

@@ -113,27 +113,35 @@ def configured(dj: Any) -> Any:
 def store(dj: Any, name: str) -> str:
     """Write a small file as the pipeline would, and remove it; what is wrong."""
     spec = dict(dj.config["stores"][name])
+    problem = ""
     try:
         if "stage" in spec and not is_new(dj) and os.environ.get(SWITCH, "").upper() != "TRUE":
             return "its filepath columns are switched off: {} is not TRUE".format(SWITCH)
         if spec.get("protocol") == "s3":
             in_bucket(dj, spec)
         elif spec.get("protocol") == "file":
-            in_folder(spec["location"])
+            problem = in_folder(spec["location"])
         else:
             return "has the protocol {!r}, which is not tried".format(spec.get("protocol"))
-        if spec.get("stage"):
-            in_folder(spec["stage"])
+        if spec.get("stage") and not problem:
+            problem = in_folder(spec["stage"])
     except BaseException as error:
         return words(error)
-    return ""
+    return problem
 
 
-def in_folder(folder: str) -> None:
+def in_folder(folder: str) -> str:
     path = os.path.join(folder, ".mapadmin-check-" + uuid.uuid4().hex)
-    with open(path, "xb") as file:  # noqa: PTH123
-        file.write(b"mapadmin")
-    os.remove(path)  # noqa: PTH107
+    try:
+        with open(path, "xb") as file:  # noqa: PTH123
+            try:
+                file.write(b"mapadmin")
+                file.flush()
+            finally:
+                os.remove(path)  # noqa: PTH107
+    except OSError as error:
+        return "cannot write into {}: {}".format(folder, error.strerror)
+    return ""
 
 
 def in_bucket(dj: Any, spec: Any) -> None:

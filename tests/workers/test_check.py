@@ -110,7 +110,8 @@ def test_what_is_wrong_is_said_with_its_remedy(fleet: Fleet) -> None:
     assert of(ran, "privileges")["detail"] == f"lacks DELETE, INSERT on {SCHEMA}"
     detail = of(ran, "stores")["detail"]
     for part in (
-        "missing: FileNotFoundError", "closed: PermissionError",
+        "missing: cannot write into /nowhere: No such file or directory",
+        "closed: cannot write into /work/stage: Permission denied",
         "off: its filepath columns are switched off: DJ_SUPPORT_FILEPATH_MANAGEMENT is not TRUE",
         "reports: is used by the pipeline's tables, and not in the workers' configuration",
     ):  # fmt: skip
@@ -126,6 +127,14 @@ def test_who_cannot_log_in(fleet: Fleet) -> None:
     assert "Access denied" in of(ran, "connection")["detail"]
     assert [states(ran)[name] for name in ("privileges", "stores", "modules")] == ["unknown"] * 3
     assert fleet.worker_password not in ran.out + ran.err
+
+
+def test_workers_are_not_started_for_nothing(fleet: Fleet, base_engine: Engine) -> None:
+    fleet.server.sql("ALTER USER worker@'%' IDENTIFIED BY 'another'")
+    ran = fleet.run("workers", "up")
+    assert ran.code == 1
+    assert "Workers could not do their work:\n  compute: connection: " in ran.err
+    assert containers(base_engine) == ""
 
 
 def test_an_image_without_datajoint(fleet: Fleet) -> None:

@@ -83,7 +83,9 @@ def test_a_run_that_was_cut_short_is_finished(fleet: Rotating) -> None:
     fleet.ok("workers", "up")
     fleet.commands["compute"] = ["/opt/nothing.py"]
     fleet.write_site()
-    assert fleet.run("workers", "rotate-password").code == 1
+    ran = fleet.run("workers", "rotate-password")
+    assert ran.code == 1
+    assert "The new worker g2/compute-1 ended with exit code" in ran.err
     between = fleet.secret.read_text().strip()
     dual = fleet.server.flavour == "mysql"
     assert (fleet.may_log_in(before), fleet.may_log_in(between)) == (dual, True)

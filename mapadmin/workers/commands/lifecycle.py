@@ -10,6 +10,7 @@ from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import MapadminError, UsageError
 from mapadmin.core.plan import Plan
 from mapadmin.options import DryRun, Json, Yes
+from mapadmin.workers.checks import require_ready
 from mapadmin.workers.commands._app import app
 from mapadmin.workers.commands._manage import LOSES, Now, Timeout, seconds_of
 from mapadmin.workers.manager import Manager
@@ -23,7 +24,8 @@ def up(
 ) -> None:
     """Start the workers: as many of each kind as the site file says.
 
-    Those that are too many leave after their jobs. Workers that run already are not replaced when
+    Where there are none, what `check` looks at must be well first. Those that are too many leave
+    after their jobs. Workers that run already are not replaced when
     the image or the settings have changed: `restart` does that, and this says so.
     """
     manager = Manager(ctx.ensure_object(Admin))
@@ -38,6 +40,8 @@ def up(
             counts = {kind: number for kind, number in counts.items() if kind in known}
             notes = [_OUTDATED, *(f"{kind} is a new kind, which it starts, too" for kind in added)]
         plan = manager.plan(crew, counts, afresh=False) + Plan(notes=tuple(notes))
+        if not crew.workers and not dry_run:
+            require_ready(manager.admin, manager)
         manager.perform(plan, mode, timeout=limit)
 
 

@@ -86,9 +86,13 @@ def _image(one: WorkerStatus) -> str:
 
 
 def _columns(found: FleetStatus) -> list[Column]:
-    """Without the restarts of those that never ended: 80 columns are few."""
-    restarts = Column("restarts", lambda w: w.restarts or "", right=True)
-    return [*_COLUMNS, *([restarts] if any(w.restarts for w in found.workers) else [])]
+    """Without restarts that never were, and nodes where there is one: 80 columns are few."""
+    more = []
+    if any(worker.restarts for worker in found.workers):
+        more.append(Column("restarts", lambda w: w.restarts or "", right=True))
+    if any(worker.node for worker in found.workers):
+        more.append(Column("node", lambda w: w.node))
+    return [*_COLUMNS, *more]
 
 
 _COLUMNS = [
