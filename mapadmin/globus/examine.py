@@ -78,16 +78,15 @@ class Examination:
     # --- what is expected -----------------------------------------------------------------------
 
     def _locations(self) -> list[Location]:
-        moved = self.globus.settings.archive.moved
+        moved = self.globus.moved()
         found = []
         for alias, endpoint, path in self.catalog.locations():
             if self.wishes.location not in ("", alias):
                 continue
             if alias in moved:
-                place = self.globus.place(moved[alias])
+                place = moved[alias]
             elif is_uuid(endpoint):
-                name = self.globus.nickname(endpoint)
-                place = Place(name, endpoint.lower(), normal(path))
+                place = self._place(alias, endpoint, path)
             else:
                 raise SettingsError(
                     f"The location {alias!r} is on {endpoint!r}, which is no collection's UUID.",
@@ -100,6 +99,15 @@ class Examination:
                 if self.wishes.location else "The database has no storage locations."
             )  # fmt: skip
         return found
+
+    def _place(self, alias: str, endpoint: str, path: str) -> Place:
+        try:
+            return Place(self.globus.nickname(endpoint), endpoint.lower(), normal(path))
+        except UsageError as error:
+            raise SettingsError(
+                f"The location {alias!r}: {error.message}",
+                remedy="Say where it is, in [globus.archive] moved.",
+            ) from None
 
     def _read_database(self) -> None:
         one = self.wishes.location

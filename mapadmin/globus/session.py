@@ -81,6 +81,10 @@ class Globus:
             return Place(self.nickname(name), name.lower(), normal(path))
         return Place(name, self._searched(name), normal(path))
 
+    def moved(self) -> dict[str, Place]:
+        """Where storage locations are now, by alias, of which the database's word is out of date."""
+        return {alias: self.place(text) for alias, text in self.settings.archive.moved.items()}
+
     def _searched(self, name: str) -> str:
         found = self.service.search(name)
         exact = [c for c in found if str(c["display_name"]).lower() == name.lower()]

@@ -268,6 +268,24 @@ def test_mkdir_rename_rm_do_what_they_plan_and_once(lab: GlobusLab) -> None:
     assert [json.loads(line)["event"] for line in journal.splitlines()].count("done") == 5
 
 
+def test_what_the_site_builds_on_is_never_deleted_nor_renamed(lab: GlobusLab) -> None:
+    for folder in ("data/a", "video/b"):
+        (lab.emulator.rig / folder).mkdir(parents=True)
+    lab.write_site("[globus.archive]\nmoved = { raw-video = 'rig:/video' }\n")
+    for path in ("/", "", "/data", "/./data", "/video/", "//video"):
+        for args in (("rm", "-r", "--yes", f"rig:{path}"), ("rename", f"rig:{path}", "/gone")):
+            ran = lab.run(*args)
+            assert (ran.code, "never deleted or renamed" in ran.err) == (2, True), (args, ran.err)
+    for path in ("/~", "/~/", "/~/data", "~/video", "/./~/"):
+        name = f"{RIG}:{path}"
+        for args in (("rm", "-r", "--yes", name), ("rename", name, "/gone"), ("ls", name)):
+            ran = lab.run(*args)
+            assert (ran.code, "begins with `~`" in ran.err) == (2, True), (args, ran.err)
+    assert {p.name for p in lab.emulator.rig.rglob("*")} == {"data", "a", "video", "b"}
+    lab.ok("rename", "rig:/video/b", "c")
+    lab.ok("rm", "-r", "--yes", "rig:/video/c", "rig:a")
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_hundred_thousand_entries(lab: GlobusLab) -> None:
