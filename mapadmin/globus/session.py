@@ -68,10 +68,12 @@ class Globus:
         known = self.settings.collections.items()
         return next((name for name, c in known if c.id.lower() == collection.lower()), collection)
 
-    def place(self, text: str) -> Place:
-        """`NAME:/path`, `NAME:path`, `NAME`; the collection by site name, UUID, or search.
+    def place(self, text: str, *, search: bool = False) -> Place:
+        """`NAME:/path`, `NAME:path`, `NAME`; the collection by site name or UUID.
 
-        Raises UsageError when the collection is not known, or several are.
+        With `search`, which is for commands that only look, also by what Globus calls it: a search
+        finds strangers' collections, and a slip of the finger must not change one of those. Raises
+        UsageError when the collection is not known, or several are.
         """
         name, path = split(text)
         if (known := self.settings.collections.get(name)) is not None:
@@ -79,11 +81,19 @@ class Globus:
             return Place(name, known.id, normal(full))
         if is_uuid(name):
             return Place(self.nickname(name), name.lower(), normal(path))
-        return Place(name, self._searched(name), normal(path))
+        if search:
+            return Place(name, self._searched(name), normal(path))
+        known_names = ", ".join(self.settings.collections) or "none"
+        raise UsageError(
+            f"The site file has no collection {name!r}, and only commands that look search Globus.",
+            remedy=f"Collections of the site: {known_names}. Or write the UUID, which"
+            " `mapadmin globus endpoints WORDS` finds.",
+        )
 
     def moved(self) -> dict[str, Place]:
         """Where storage locations are now, by alias, of which the database's word is out of date."""
-        return {alias: self.place(text) for alias, text in self.settings.archive.moved.items()}
+        settings = self.settings.archive
+        return {alias: self.place(text, search=True) for alias, text in settings.moved.items()}
 
     def _searched(self, name: str) -> str:
         found = self.service.search(name)

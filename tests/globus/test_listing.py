@@ -123,6 +123,21 @@ def test_collections_by_uuid_and_by_what_globus_calls_them(lab: GlobusLab) -> No
     assert [r["display_name"] for r in lab.ok("endpoints", "rig", "--json").json] == ["Rig"]
 
 
+def test_only_commands_that_look_search_for_a_collection(lab: GlobusLab) -> None:
+    (lab.emulator.rig / "data").mkdir(parents=True)
+    for args in (
+        ("mkdir", "Rig:/new"), ("rm", "-r", "--yes", "Rig:/data"), ("rename", "Rig:/data", "new"),
+        ("transfer", "rig:", "Rig:/new"), ("transfer", "Rig:/data", "rig:/new"),
+        ("grant", "Rig:/data", "bob@example.org"), ("revoke", "Rig:/", "bob@example.org", "--yes"),
+        ("login", "--consent", "Rig"),
+    ):  # fmt: skip
+        ran = lab.run(*args)
+        assert (ran.code, "site file has no collection 'Rig'" in ran.err) == (2, True), ran.err
+    assert [p.name for p in lab.emulator.rig.rglob("*")] == ["data"]
+    assert not (lab.emulator.folder / "requests.log").exists()  # nobody was even asked
+    assert "DIR COLLECTION:/ --batch FILE" in " ".join(lab.ok("check", "--help").out.split())
+
+
 def test_owners_that_lapse_and_collections_that_are_off(lab: GlobusLab) -> None:
     (lab.emulator.rig / "data").mkdir()
     lab.emulator.write(connected=False)

@@ -39,7 +39,7 @@ def permissions(
     and the command that mends it.
     """
     globus = open_globus(ctx.ensure_object(Admin))
-    place = globus.place(where)
+    place = globus.place(where, search=True)
     rules = _rules(globus, place)
     report = Report(as_json=as_json)
     if not check:

@@ -81,8 +81,8 @@ def check(
     checksums are not in the database: they are compared with a manifest, a baseline, a local tree
     (DIR, or DIR/ALIAS) or Globus's records. Changes nothing. Exits with 1 when it finds anything.
 
-    Mend what is missing: --local DIR --resubmit FILE, then `mapadmin globus transfer NAME:DIR
-    ALIAS --batch FILE`.
+    Mend what is missing: --local DIR --resubmit FILE, then `mapadmin globus transfer
+    NAME:DIR COLLECTION:/ --batch FILE`.
     """
     admin = ctx.ensure_object(Admin)
     if resubmit is not None and local is None:
