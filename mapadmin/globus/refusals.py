@@ -27,6 +27,12 @@ class MissingError(MapadminError):
     """There is no such thing."""
 
 
+class NoCollectionError(MapadminError):
+    """There is no collection of that id: nothing is known about any path on it."""
+
+    default_exit_code = ExitCode.SETTINGS
+
+
 class NotFolderError(MapadminError):
     """A folder was wanted, and this is a file."""
 
@@ -43,6 +49,11 @@ def explain(error: GlobusAPIError, what: str) -> MapadminError:
         return _consent(error, what)
     if status == 401:
         return SettingsError("The login to Globus is not valid any more.", remedy=f"Run: {LOGIN}")
+    if code in ("EndpointNotFound", "EndpointDeleted"):
+        return NoCollectionError(
+            f"{what}: Globus has no such collection (any more) ({text}).",
+            remedy="Check its id, in the site file or where you wrote it.",
+        )
     if code.endswith("NotDirectory"):
         return NotFolderError(f"{what} is a file, not a folder.")
     if status in _BUSY or code.endswith("Disconnected"):

@@ -101,7 +101,7 @@ def test_a_folder_of_more_entries_than_a_page_is_whole(lab: GlobusLab) -> None:
         ("rig:/data/../..", 2, "goes up"),
         ("nobody:/", 2, "There is no collection 'nobody'"),
         (":/", 2, "names no collection"),
-        ("12345678-1234-1234-1234-123456789abc:/", 1, "No such endpoint"),
+        ("12345678-1234-1234-1234-123456789abc:/", 3, "no such collection"),
     ],
 )
 def test_what_is_not_there_is_an_error(lab: GlobusLab, where: str, code: int, words: str) -> None:
@@ -136,6 +136,22 @@ def test_only_commands_that_look_search_for_a_collection(lab: GlobusLab) -> None
     assert [p.name for p in lab.emulator.rig.rglob("*")] == ["data"]
     assert not (lab.emulator.folder / "requests.log").exists()  # nobody was even asked
     assert "DIR COLLECTION:/ --batch FILE" in " ".join(lab.ok("check", "--help").out.split())
+
+
+@pytest.mark.timeout(60)
+def test_a_collection_that_does_not_exist_is_no_missing_path(lab: GlobusLab) -> None:
+    gone = "12345678-1234-1234-1234-123456789abc"
+    for args in (("mkdir", "-p"), ("rm", "-r", "--yes")):
+        ran = lab.run(*args, f"{gone}:/a/b")
+        assert (ran.code, "no such collection" in ran.err) == (3, True), ran.err
+    assert lab.run("rename", f"{gone}:/a", "b").code == 3
+    lab.write_site(f'[globus.collections.gone]\nid = "{gone}"\n')
+    rows = lab.run("endpoints", "--json")
+    assert (rows.code, [r["name"] for r in rows.json][-1]) == (1, "gone")  # with the others
+    # A root that is not there has nothing above it.
+    lab.emulator.control(failures=[{"match": "/stat", "status": 404, "code": "NotFound"}])
+    ran = lab.run("mkdir", "-p", "rig:/a/b")
+    assert (ran.code, "rig:/ is not there" in ran.err) == (1, True), ran.err
 
 
 def test_owners_that_lapse_and_collections_that_are_off(lab: GlobusLab) -> None:

@@ -35,6 +35,8 @@ def mkdir(
     missing: list[str] = []
     path = place.path
     while (entry := _entry(globus, place.at(path))) is None:
+        if path == "/":
+            raise MapadminError(f"{place.at(path)} is not there: the collection has no root.")
         missing.insert(0, path)
         path = posixpath.dirname(path)
     if not entry.is_folder:
