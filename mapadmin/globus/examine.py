@@ -31,7 +31,8 @@ from mapadmin.globus.refusals import OfflineError
 from mapadmin.globus.session import Globus
 from mapadmin.globus.walk import Listing, walk
 
-_RESUBMIT = frozenset({Wrong.MISSING, Wrong.EMPTY, Wrong.SIZE})
+LOCAL = "local tree"
+_GONE = frozenset({Wrong.MISSING, Wrong.EMPTY})
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class Examination:
         self.wishes = wishes
         self.complete = True
         self.resubmitted = 0
+        self.held_back = 0  # files of which nothing says that the local ones are the right ones
         self.compared_checksums = 0
         self.records: list[Known] = []
         catalog.check()
@@ -73,7 +75,7 @@ class Examination:
             compare(self.archive, source, entries)
         self.compared_checksums = compare_checksums(self.archive, [*sources, self.records])
         if self.wishes.resubmit is not None:
-            self._resubmit(self.wishes.resubmit)
+            self._resubmit(self.wishes.resubmit, sources)
 
     # --- what is expected -----------------------------------------------------------------------
 
@@ -151,7 +153,7 @@ class Examination:
         for (collection, path), wanted in self.archive.wanted.items():
             size = self._local_size(wanted.data_set.alias, wanted.subpath)
             if size is not None:
-                yield Known("local tree", collection, path, size)
+                yield Known(LOCAL, collection, path, size)
 
     def _local_size(self, alias: str, subpath: str) -> int | None:
         path = self._local_root(alias) / subpath
@@ -217,16 +219,31 @@ class Examination:
 
     # --- mending --------------------------------------------------------------------------------
 
-    def _resubmit(self, path: Path) -> None:
-        """The batch of what is missing, empty or of another size, and lies in the local tree."""
-        broken = {p.where for p in self.archive.problems if p.kind in _RESUBMIT}
+    def _resubmit(self, path: Path, sources: Sequence[Sequence[Known]]) -> None:
+        """The batch of what is missing, empty or of a wrong size, and lies in the local tree.
+
+        A local file of another size than the archive's may itself be the one that is cut short: it
+        is taken only if a manifest, a baseline or Globus's records have its size, and none another.
+        """
+        kinds: dict[str, set[Wrong]] = {}
+        for problem in self.archive.problems:
+            if problem.kind in _GONE or problem.kind is Wrong.SIZE:
+                kinds.setdefault(problem.where, set()).add(problem.kind)
+        sizes: dict[tuple[str, str], set[int]] = {}
+        for known in (one for source in sources for one in source):
+            if known.source != LOCAL and known.size is not None:
+                sizes.setdefault(known.key, set()).add(known.size)
         lines: list[str] = []
         collections = set()
         for (collection, full), wanted in self.archive.wanted.items():
             alias = wanted.data_set.alias
-            if self.archive.called(collection, full) not in broken:
+            wrong = kinds.get(self.archive.called(collection, full))
+            size = self._local_size(alias, wanted.subpath)
+            if not wrong or not size:  # sound, or not here, or empty here as well
                 continue
-            if not self._local_size(alias, wanted.subpath):  # not there, or empty itself
+            told = sizes.get((collection, full), {size} if wrong & _GONE else set())
+            if told != {size}:
+                self.held_back += 1
                 continue
             root = self._local_root(alias)
             assert self.wishes.local is not None  # noqa: S101

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -127,6 +128,19 @@ def test_an_answer_that_was_lost_submits_no_second_task(lab: GlobusLab) -> None:
     lab.emulator.control(failures=[{"match": "POST .*/transfer", "status": 503, "times": 2}])
     start(lab, "once", "--wait")
     assert len(lab.ok("tasks", "--json").json) == 1
+
+
+def test_replacing_whatever_is_there_is_asked_about(lab: GlobusLab) -> None:
+    (lab.emulator.rig / "good").write_text("good")
+    (lab.emulator.rig / "bad").write_text("evil")
+    os.utime(lab.emulator.rig / "bad", (1e9, 1e9))
+    args = ("transfer", "rig:/bad", "rig:/good", "--wait", "--sync")
+    lab.ok(*args, "mtime")
+    refused = lab.run(*args, "always")
+    assert (refused.code, "--yes" in refused.err) == (2, True), refused.err
+    assert (lab.emulator.rig / "good").read_text() == "good"
+    lab.ok(*args, "always", "--yes")
+    assert (lab.emulator.rig / "good").read_text() == "evil"
 
 
 def test_tasks_of_all_users_need_the_role(lab: GlobusLab) -> None:

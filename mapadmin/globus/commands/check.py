@@ -81,7 +81,9 @@ def check(
     checksums are not in the database: they are compared with a manifest, a baseline, a local tree
     (DIR, or DIR/ALIAS) or Globus's records. Changes nothing. Exits with 1 when it finds anything.
 
-    Mend what is missing: --local DIR --resubmit FILE, then `mapadmin globus transfer
+    A local file goes into the batch for what is missing or empty in the archive, and in place of
+    another size only if a manifest, a baseline or Globus's records say that its size is the right
+    one. Mend what is missing: --local DIR --resubmit FILE, then `mapadmin globus transfer
     NAME:DIR COLLECTION:/ --batch FILE`.
     """
     admin = ctx.ensure_object(Admin)
@@ -123,7 +125,7 @@ def _document(found: Examination, site: str) -> dict[str, Any]:
         "complete": found.complete, "folders": archive.folders, "entries": archive.entries,
         "files": sum(d.files for d in sets), "present": sum(d.present for d in sets),
         "bytes": sum(d.bytes for d in sets), "checksums_compared": found.compared_checksums,
-        "resubmitted": found.resubmitted, "counts": by_kind(problems), "data_sets": sets,
+        "resubmitted": found.resubmitted, "held_back": found.held_back, "counts": by_kind(problems), "data_sets": sets,
         "findings": problems,
     }  # fmt: skip
 
@@ -149,6 +151,11 @@ def _show(report: Report, found: Examination, document: dict[str, Any]) -> None:
     if found.wishes.resubmit is not None:
         number = count(found.resubmitted, "file")
         report.say(f"{found.wishes.resubmit} has {number} to transfer again.")
+        if found.held_back:
+            report.say(
+                f"{count(found.held_back, 'more file')} would replace another size by one that no"
+                " manifest, baseline or record vouches for: not in it."
+            )
     if not document["findings"]:
         report.say("No findings.")
     else:

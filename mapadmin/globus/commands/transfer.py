@@ -19,7 +19,7 @@ from mapadmin.globus.changes import TaskStep
 from mapadmin.globus.commands._app import app
 from mapadmin.globus.model import Place
 from mapadmin.globus.session import Globus, open_globus
-from mapadmin.options import DryRun, Json
+from mapadmin.options import DryRun, Json, Yes
 
 
 @app.command("transfer")
@@ -38,6 +38,7 @@ def transfer(
         bool, typer.Option("--skip-errors", help="Go on when a source file cannot be read.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until it has succeeded.")] = False,
+    yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -45,7 +46,8 @@ def transfer(
 
     A batch file has a line `[-r] SOURCE DESTINATION` for each file (or folder, with -r), quoted as
     in a shell, and becomes one task. Checksums are verified and times kept. What is there, and not
-    older, is not copied again, so that running the same command twice does no harm.
+    older, is not copied again, so that running the same command twice does no harm. `--sync always`
+    replaces whatever is there, and asks first.
     """
     globus = open_globus(ctx.ensure_object(Admin))
     there, goal = globus.place(source), globus.place(destination)
@@ -59,11 +61,12 @@ def transfer(
     label = label or f"mapadmin to {goal.name}"
     step = TaskStep(
         action="transfer", target=f"{there} to {goal}", detail=_detail(items, sync),
-        kind="transfer", wait=wait, started=started,
+        kind="transfer", wait=wait, started=started, destroys=sync is Sync.ALWAYS,
         document=document(there, goal, items, sync=sync, label=label, skip=skip_errors),
     )  # fmt: skip
-    mode = Mode(dry_run=dry_run, as_json=as_json)
-    globus.perform(Plan((step,) if items else ()), mode)
+    mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
+    question = "Replace whatever is there, newer files included?"
+    globus.perform(Plan((step,) if items else ()), mode, question=question)
     if numbers and not as_json:
         Report().text(numbers[0])
 
