@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from mapadmin.globus.attention import TROUBLE, TaskRow
 from mapadmin.globus.batch import Item, batch_line
 from mapadmin.globus.catalog import Catalog
 from mapadmin.globus.known import (
+    RECORD,
     Entries,
     Known,
     baseline_line,
@@ -65,7 +66,7 @@ class Examination:
         """All of it. Raises MapadminError when nothing can be said at all."""
         self._read_database()
         self._judge_tasks(rows, days)
-        sources = self._sources()
+        sources = [*self._sources(), self.records]
         entries = Entries(known.key for source in sources for known in source)
         with self._baseline() as baseline:
             for root in self.archive.roots():
@@ -73,7 +74,7 @@ class Examination:
         self.archive.judge()
         for source in sources:
             compare(self.archive, source, entries)
-        self.compared_checksums = compare_checksums(self.archive, [*sources, self.records])
+        self.compared_checksums = compare_checksums(self.archive, sources)
         if self.wishes.resubmit is not None:
             self._resubmit(self.wishes.resubmit, sources)
 
@@ -261,22 +262,33 @@ class Examination:
 
 
 def records_of(globus: Globus, rows: Sequence[TaskRow], places: Sequence[Place]) -> list[Known]:
-    """Sizes and checksums that Globus itself remembers (30 days) of files it brought there."""
+    """Sizes and checksums that Globus itself remembers (30 days) of files it brought there.
+
+    Of a file that was brought several times, only the newest record says what it is to be like.
+    """
     ids = {place.collection for place in places}
-    found = []
-    for row in rows:
+    found: dict[tuple[str, str], Known] = {}
+    for row in sorted(rows, key=lambda row: row.completed or "~"):  # those under way are newest
         if row.type != "transfer" or not row.files_done:
             continue
         target = str(globus.service.task(row.id).get("destination_endpoint_id"))
         if target not in ids:
             continue
         for record in globus.service.succeeded(row.id):
-            size = record.get("size")
-            found.append(
-                Known(
-                    "transfer", target, normal(str(record["destination_path"])),
-                    int(size) if size is not None else None, None,
-                    str(record.get("checksum") or ""), str(record.get("checksum_algorithm") or ""),
-                )
-            )  # fmt: skip
-    return found
+            known = _record(target, record)
+            if known is not None:
+                found[known.key] = known
+    return list(found.values())
+
+
+def _record(collection: str, record: Mapping[str, Any]) -> Known | None:
+    """None for a path that is relative to a home folder, which may be anywhere."""
+    size = record.get("size")
+    try:
+        path = normal(str(record["destination_path"]))
+    except UsageError:
+        return None
+    return Known(
+        RECORD, collection, path, int(size) if size is not None else None, None,
+        str(record.get("checksum") or ""), str(record.get("checksum_algorithm") or ""),
+    )  # fmt: skip

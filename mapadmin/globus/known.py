@@ -19,6 +19,7 @@ from mapadmin.core.errors import UsageError
 from mapadmin.globus.archive import Archive, Problem, Wrong
 from mapadmin.globus.model import Entry, join
 
+RECORD = "transfer"  # the source of what Globus itself remembers
 Key = tuple[str, str]  # collection, full path
 
 
@@ -68,8 +69,11 @@ def compare(archive: Archive, known: Iterable[Known], entries: Entries) -> None:
         entry = entries.get(one.key)
         where = archive.called(one.collection, one.path)
         if entry is None:
-            # What the database wants as well was found to be missing already.
-            if one.key not in archive.wanted and not archive.hidden(one.collection, one.path):
+            # What the database wants as well was found to be missing already; what was brought there
+            # once, and that nobody wants, may have been moved since.
+            if one.source == RECORD or one.key in archive.wanted:
+                continue
+            if not archive.hidden(one.collection, one.path):
                 archive.add(Problem(Wrong.VANISHED, where, f"the {one.source} has it"))
         elif one.size is not None and entry.size != one.size:
             detail = f"{entry.size} bytes, and {one.size} by the {one.source}"

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,23 @@ def test_checksums_against_the_records_of_transfers(world: World, tmp_path: Path
     assert [(f["kind"], f["where"]) for f in ran.json["findings"]] == [
         ("checksum", called(bad, world.lab))
     ]
+
+
+def test_sizes_against_the_newest_records_of_transfers(world: World) -> None:
+    world.make()
+    emulator = world.lab.emulator
+    path = world.first("raw-ephys")
+    goal = path.relative_to(emulator.archive)
+    (emulator.rig / "moved").write_text("x")
+    world.lab.ok("transfer", "rig:/moved", f"archive:{RAW_EPHYS}/moved", "--wait")
+    world.path("raw-ephys", "moved").unlink()  # nobody's, and gone again: no finding
+    for text in ("longer than it will be", path.read_text()):
+        (emulator.rig / "source").write_text(text)
+        world.lab.ok("transfer", "rig:/source", f"archive:/{goal}", "--sync", "checksum", "--wait")
+        time.sleep(1.1)  # times of tasks are whole seconds
+    assert world.findings("--records", code=0) == []
+    path.write_text("cut short")
+    assert world.findings("--records") == [("size", called(path, world.lab))]
 
 
 def test_what_is_missing_is_brought_back_from_a_local_tree(world: World, tmp_path: Path) -> None:
