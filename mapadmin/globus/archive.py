@@ -31,6 +31,7 @@ class Wrong(StrEnum):
     CHECKSUM = "checksum"
     CHANGED = "changed"
     VANISHED = "vanished"
+    OUTSIDE = "outside"
     BAD_PATH = "bad path"
     NO_FILES = "no files"
     UNCLAIMED = "unclaimed"
@@ -80,7 +81,11 @@ class Wanted(msgspec.Struct):
 class Archive:
     """Takes in what is expected, then listings, and tells what is wrong."""
 
-    def __init__(self, locations: Sequence[Location], ignore: Sequence[str] = ()) -> None:
+    def __init__(
+        self, locations: Sequence[Location], ignore: Sequence[str] = (),
+        others: Sequence[Place] = (),
+    ) -> None:  # fmt: skip
+        self.others = list(others)  # locations that are not looked at, and need no finding
         self.locations = {location.alias: location for location in locations}
         self.data_sets: dict[tuple[str, str], DataSet] = {}
         self.problems: list[Problem] = []
@@ -227,12 +232,15 @@ class Archive:
 
     def hidden(self, collection: str, path: str) -> bool:
         """Was the path not looked at? Outside the locations, or where a listing failed."""
-        if not any(
-            loc.place.collection == collection and _is_below(path, loc.place.path)
-            for loc in self.locations.values()
-        ):
+        places = (location.place for location in self.locations.values())
+        if not _is_in(places, collection, path):
             return True
         return any((collection, above) in self._unlisted for above in _above(path))
+
+    def outside(self, collection: str, path: str) -> bool:
+        """Is the path in no storage location at all, also of those that are not looked at?"""
+        places = [*(location.place for location in self.locations.values()), *self.others]
+        return not _is_in(places, collection, path)
 
     def no_archive(self, sessions: Iterable[str]) -> None:
         """Sessions that have ephys, which no data set archives."""
@@ -276,6 +284,10 @@ def _above(path: str) -> Iterator[str]:
 
 def _is_below(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip("/") + "/")
+
+
+def _is_in(places: Iterable[Place], collection: str, path: str) -> bool:
+    return any(p.collection == collection and _is_below(path, p.path) for p in places)
 
 
 def _holds(root: Place, place: Place) -> bool:

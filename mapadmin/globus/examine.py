@@ -20,6 +20,7 @@ from mapadmin.globus.batch import Item, batch_line
 from mapadmin.globus.catalog import Catalog
 from mapadmin.globus.known import (
     RECORD,
+    Compared,
     Entries,
     Known,
     baseline_line,
@@ -60,7 +61,9 @@ class Examination:
         self.compared_checksums = 0
         self.records: list[Known] = []
         catalog.check()
-        self.archive = Archive(self._locations(), globus.settings.archive.ignore)
+        chosen, others = self._locations()
+        self.compared: list[Compared] = []
+        self.archive = Archive(chosen, globus.settings.archive.ignore, others)
 
     def run(self, rows: Sequence[TaskRow], days: int, progress: Progress) -> None:
         """All of it. Raises MapadminError when nothing can be said at all."""
@@ -73,21 +76,23 @@ class Examination:
                 self._list(root, entries, baseline, progress)
         self.archive.judge()
         for source in sources:
-            compare(self.archive, source, entries)
+            self.compared += compare(self.archive, source, entries)
         self.compared_checksums = compare_checksums(self.archive, sources)
         if self.wishes.resubmit is not None:
             self._resubmit(self.wishes.resubmit, sources)
 
     # --- what is expected -----------------------------------------------------------------------
 
-    def _locations(self) -> list[Location]:
+    def _locations(self) -> tuple[list[Location], list[Place]]:
+        """Those that are looked at, and the places of the others."""
         moved = self.globus.moved()
-        found = []
+        found, others = [], []
         for alias, endpoint, path in self.catalog.locations():
-            if self.wishes.location not in ("", alias):
-                continue
+            chosen = self.wishes.location in ("", alias)
             if alias in moved:
                 place = moved[alias]
+            elif not chosen and not is_uuid(endpoint):
+                continue
             elif is_uuid(endpoint):
                 place = self._place(alias, endpoint, path)
             else:
@@ -95,13 +100,16 @@ class Examination:
                     f"The location {alias!r} is on {endpoint!r}, which is no collection's UUID.",
                     remedy="Say where it is now, in [globus.archive] moved.",
                 )
-            found.append(Location(alias, place))
+            if chosen:
+                found.append(Location(alias, place))
+            else:
+                others.append(place)
         if not found:
             raise UsageError(
                 f"The database has no storage location {self.wishes.location!r}."
                 if self.wishes.location else "The database has no storage locations."
             )  # fmt: skip
-        return found
+        return found, others
 
     def _place(self, alias: str, endpoint: str, path: str) -> Place:
         try:

@@ -49,16 +49,12 @@ def explain(error: GlobusAPIError, what: str) -> MapadminError:
         return _consent(error, what)
     if status == 401:
         return SettingsError("The login to Globus is not valid any more.", remedy=f"Run: {LOGIN}")
-    if code in ("EndpointNotFound", "EndpointDeleted"):
-        return NoCollectionError(
-            f"{what}: Globus has no such collection (any more) ({text}).",
-            remedy="Check its id, in the site file or where you wrote it.",
-        )
     if code.endswith("NotDirectory"):
         return NotFolderError(f"{what} is a file, not a folder.")
     if status in _BUSY or code.endswith("Disconnected"):
         return UnreachableError(f"{what}: {text} ({status} {code}).")
     for kind, fits, words in (
+        (NoCollectionError, code == "EndpointNotFound", "Globus has no such collection (any more)"),
         (MissingError, status == 404 or code.endswith("NotFound"), "there is no such thing"),
         (DeniedError, status == 403, "this login may not do that"),
     ):

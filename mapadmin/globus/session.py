@@ -91,7 +91,7 @@ class Globus:
         )
 
     def moved(self) -> dict[str, Place]:
-        """Where storage locations are now, by alias, of which the database's word is out of date."""
+        """Where storage locations are, by alias, of which the database's word is out of date."""
         settings = self.settings.archive
         return {alias: self.place(text, search=True) for alias, text in settings.moved.items()}
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from mapadmin.globus.archive import Archive, Wrong
+from mapadmin.globus.known import Known, compare_checksums
 from tests.globus.emulator import Emulator
 from tests.globus.publication import RAW_EPHYS, RAW_VIDEO, Published, database_section
 from tests.globus.site import GlobusLab
@@ -235,6 +237,48 @@ def test_a_manifest_with_sizes_and_checksums(world: World, tmp_path: Path) -> No
         ("size", "archive:" + rows[0]["path"]),
         ("vanished", f"archive:{RAW_EPHYS}/SC011/forgotten.bin"),
     ]
+
+
+def test_a_manifest_that_was_not_compared_is_told(world: World, tmp_path: Path) -> None:
+    world.make()
+    manifest = tmp_path / "manifest.csv"
+    good = world.first("raw-ephys")
+    there = f"/{good.relative_to(world.lab.emulator.archive)},{good.stat().st_size}"
+    manifest.write_text(f"path,size\n{there}\n/data/raw/{good.name},5\n/data/raw/b,5\n")
+    ran = world.lab.run("check", "--manifest", str(manifest))
+    assert ran.code == 1
+    assert "1 of 3 lines of the manifest compared." in ran.err
+    assert "2 of 3 lines of the manifest: in no storage location" in ran.err + ran.out
+    assert world.findings("--manifest", str(manifest)) == [("outside", "archive:/data/raw/b")]
+    # Lines of a location that is not looked at are no fault.
+    manifest.write_text(f"path,size\n{there}\n")
+    options = ("--location", "raw-video", "--manifest", str(manifest))
+    assert "0 of 1 line of the manifest compared." in world.lab.run("check", *options).err
+    for text in ("", "path,size\n"):
+        manifest.write_text(text)
+        ran = world.lab.run("check", "--manifest", str(manifest))
+        assert (ran.code, "names no file" in ran.err) == (2, True), ran.err
+
+
+def checksum(text: str, algorithm: str = "") -> Known:
+    return Known("manifest", "c", "/f", checksum=text, algorithm=algorithm)
+
+
+@pytest.mark.parametrize(
+    ("known", "compared", "different"),
+    [
+        ([checksum("aa"), checksum("bb", "MD5")], 1, 1),
+        ([checksum("aa", "SHA256"), checksum("AA")], 1, 0),
+        ([checksum("aa"), checksum("bbbb", "SHA256")], 0, 0),
+        ([checksum("aa", "MD5"), checksum("bb", "CRC")], 0, 0),
+        ([checksum("aa", "sha-256"), checksum("bb", "SHA256")], 1, 1),
+        ([checksum("aa", "MD5"), checksum("bbbb"), checksum("cccc", "SHA256")], 1, 1),
+    ],
+)
+def test_which_checksums_are_compared(known: list[Known], compared: int, different: int) -> None:
+    archive = Archive([])
+    assert compare_checksums(archive, [known]) == compared
+    assert [p.kind for p in archive.problems] == [Wrong.CHECKSUM] * different
 
 
 def test_checksums_against_the_records_of_transfers(world: World, tmp_path: Path) -> None:

@@ -124,7 +124,8 @@ def _document(found: Examination, site: str) -> dict[str, Any]:
         "locations": {alias: str(loc.place) for alias, loc in sorted(archive.locations.items())},
         "complete": found.complete, "folders": archive.folders, "entries": archive.entries,
         "files": sum(d.files for d in sets), "present": sum(d.present for d in sets),
-        "bytes": sum(d.bytes for d in sets), "checksums_compared": found.compared_checksums,
+        "bytes": sum(d.bytes for d in sets), "compared": found.compared,
+        "checksums_compared": found.compared_checksums,
         "resubmitted": found.resubmitted, "held_back": found.held_back, "counts": by_kind(problems), "data_sets": sets,
         "findings": problems,
     }  # fmt: skip
@@ -144,6 +145,8 @@ def _show(report: Report, found: Examination, document: dict[str, Any]) -> None:
         f"are there, {human_bytes(document['bytes'])}; "
         f"{document['entries']:,} entries in {count(document['folders'], 'folder')} were listed."
     )
+    for one in found.compared:
+        report.say(f"{one.compared:,} of {count(one.lines, 'line')} of the {one.source} compared.")
     if found.wishes.save_baseline is not None:
         where = found.wishes.save_baseline
         report.say(f"The baseline is in {where}." if found.complete
@@ -209,6 +212,7 @@ _EXPLANATIONS = {
     Wrong.CHECKSUM: "Files for which two sources have different checksums.",
     Wrong.CHANGED: "Files that were written again since the baseline was saved.",
     Wrong.VANISHED: "Files that a manifest or baseline has, of which nothing is left.",
+    Wrong.OUTSIDE: "Lines of a manifest or baseline that are about no storage location.",
     Wrong.BAD_PATH: "Rows of the database whose path cannot be one.",
     Wrong.NO_FILES: "Data sets of the database without any file.",
     Wrong.UNCLAIMED: "Data sets that no session calls archived.",
