@@ -126,8 +126,8 @@ def _document(found: Examination, site: str) -> dict[str, Any]:
         "files": sum(d.files for d in sets), "present": sum(d.present for d in sets),
         "bytes": sum(d.bytes for d in sets), "compared": found.compared,
         "checksums_compared": found.compared_checksums,
-        "resubmitted": found.resubmitted, "held_back": found.held_back, "counts": by_kind(problems), "data_sets": sets,
-        "findings": problems,
+        "resubmitted": found.resubmitted, "held_back": found.held_back,
+        "counts": by_kind(problems), "data_sets": sets, "findings": problems,
     }  # fmt: skip
 
 

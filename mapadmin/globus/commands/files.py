@@ -62,7 +62,8 @@ def rename(
 ) -> None:
     """Give a file or folder another name; nothing is ever replaced.
 
-    What `rm` never deletes is never renamed, either. When only the new name is there, it was done before, and nothing is to be done.
+    What `rm` never deletes is never renamed, either. When only the new
+    name is there, it was done before, and nothing is to be done.
     """
     globus = open_globus(ctx.ensure_object(Admin))
     old = globus.place(where)
