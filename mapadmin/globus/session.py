@@ -12,6 +12,7 @@ from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import UsageError
 from mapadmin.globus.model import Place, is_uuid, normal, split
 from mapadmin.globus.service import Service
+from mapadmin.globus.submitted import Submitted
 from mapadmin.globus.tokens import Renewer, TokenFile
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mapadmin.site import GlobusSettings
 
 TOKENS = "globus-tokens.json"
+SUBMITTED = "globus-submitted.json"
 
 
 class Globus:
@@ -118,7 +120,13 @@ class Globus:
         """Carry out a plan at Globus; see `Admin.perform`."""
         from mapadmin.globus.changes import kinds  # not for what only looks
 
-        return self.admin.perform(plan, kinds(self.service), mode, question=question, after=after)
+        how = kinds(self.service, self.submitted)
+        return self.admin.perform(plan, how, mode, question=question, after=after)
+
+    @property
+    def submitted(self) -> Submitted:
+        """The tasks that were submitted from here."""
+        return Submitted(self.state_folder / SUBMITTED)
 
     @property
     def state_folder(self) -> Path:

@@ -130,6 +130,27 @@ def test_an_answer_that_was_lost_submits_no_second_task(lab: GlobusLab) -> None:
     assert len(lab.ok("tasks", "--json").json) == 1
 
 
+def test_the_same_again_while_it_is_under_way_is_the_same_task(lab: GlobusLab) -> None:
+    lab.emulator.control(tasks=[{"match": "^again$", "then": "stall"}])
+    number = start(lab, "again")
+    assert start(lab, "again") == number
+    assert start(lab, "other") != number
+    ran = lab.ok("transfer", "rig:/again.bin", "rig:/copies/again.bin", "--label", "again",
+                 "--dry-run", "--json")  # fmt: skip
+    assert [s["action"] for s in ran.json["steps"]] == ["take up transfer"]
+    lab.emulator.control()
+    lab.ok("wait", number)
+    assert start(lab, "again", "--wait") != number  # it was over: the file may be another by now
+    assert len(lab.ok("tasks", "--json").json) == 3
+    # An answer that never came: the service has the task, and gives it to whoever asks again.
+    lab.emulator.control(tasks=[{"match": "^lost$", "then": "stall"}])
+    lost = start(lab, "lost")
+    memory = lab.folder / "state" / "globus-submitted.json"
+    known = json.loads(memory.read_text())
+    memory.write_text(json.dumps({k: {**v, "task": ""} for k, v in known.items()}))
+    assert start(lab, "lost") == lost
+
+
 def test_replacing_whatever_is_there_is_asked_about(lab: GlobusLab) -> None:
     (lab.emulator.rig / "good").write_text("good")
     (lab.emulator.rig / "bad").write_text("evil")

@@ -15,7 +15,7 @@ from mapadmin.core.plan import Plan
 from mapadmin.core.report import Report
 from mapadmin.core.text import count
 from mapadmin.globus.batch import Item, Sync, document, read_batch
-from mapadmin.globus.changes import TaskStep
+from mapadmin.globus.changes import TaskStep, under_way
 from mapadmin.globus.commands._app import app
 from mapadmin.globus.model import Place
 from mapadmin.globus.session import Globus, open_globus
@@ -44,6 +44,8 @@ def transfer(
 ) -> None:
     """Copy a file, or a folder with all below it, from one collection to another.
 
+    While a task of yours is under way that was submitted here for the same, that one is taken up.
+
     A batch file has a line `[-r] SOURCE DESTINATION` for each file (or folder, with -r), quoted as
     in a shell, and becomes one task. Checksums are verified and times kept. What is there, and not
     older, is not copied again, so that running the same command twice does no harm. `--sync always`
@@ -56,13 +58,16 @@ def transfer(
 
     def started(number: str) -> None:
         numbers.append(number)
-        Report().say(f"Task {number} was submitted.")
+        Report().say(f"Task {number} {'does this already' if running else 'was submitted'}.")
 
     label = label or f"mapadmin to {goal.name}"
+    wanted = document(there, goal, items, sync=sync, label=label, skip=skip_errors)
+    running = under_way(globus.service, globus.submitted, wanted) if items else ""
     step = TaskStep(
-        action="transfer", target=f"{there} to {goal}", detail=_detail(items, sync),
-        kind="transfer", wait=wait, started=started, destroys=sync is Sync.ALWAYS,
-        document=document(there, goal, items, sync=sync, label=label, skip=skip_errors),
+        action="take up transfer" if running else "transfer",
+        target=f"{there} to {goal}", detail=_detail(items, sync),
+        kind="transfer", wait=wait, started=started, document=wanted,
+        destroys=sync is Sync.ALWAYS and not running, running=running,
     )  # fmt: skip
     mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
     question = "Replace whatever is there, newer files included?"
