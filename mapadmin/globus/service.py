@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mapadmin.core.errors import MapadminError
 from mapadmin.globus.model import Entry, entry_of
 from mapadmin.globus.pace import Pace
 from mapadmin.globus.refusals import explain, offline
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mapadmin.site import GlobusSettings
 
 Json = dict[str, Any]
-PAGE = 10_000  # entries of one listing: what 16 threads hold at a time stays small
+ENTRIES = 100_000  # of one listing, which is what the service gives at most
 MOST = 1000  # what the paginated lists of tasks and events end at
 _RETRIES = 6
 _LONGEST = 60.0  # seconds that a Retry-After is heeded
@@ -41,18 +42,35 @@ class Service:
     # --- folders --------------------------------------------------------------------------------
 
     def ls(self, collection: str, path: str, *, hidden: bool = True) -> list[Entry]:
-        """All entries of a folder. Raises MissingError, NotFolderError, DeniedError."""
+        """All entries of a folder. Raises MissingError, NotFolderError, DeniedError.
+
+        One request, if the service allows: for every further one it lists the whole folder again,
+        and what changes between two may be lost. When numbers do not agree, MapadminError.
+        """
         found: list[Entry] = []
-        with self._told(f"{self.nickname(collection)}:{path}"):
+        totals: set[int] = set()
+        what = f"{self.nickname(collection)}:{path}"
+        with self._told(what):
             while True:
                 answer = self._client.operation_ls(
-                    collection, path=path, show_hidden=hidden, limit=PAGE, offset=len(found)
+                    collection, path=path, show_hidden=hidden, limit=ENTRIES, offset=len(found)
                 ).data
                 rows = answer["DATA"]
                 found += [entry_of(row, path) for row in rows]
-                # A service that says no total has told all; one that gives nothing has no more.
-                if not rows or len(found) >= int(answer.get("total") or 0):
-                    return found
+                total = answer.get("total")
+                if total is not None:
+                    totals.add(int(total))
+                whole = len(rows) < ENTRIES if total is None else len(found) >= int(total)
+                if whole or not rows:
+                    break
+        names = {entry.path for entry in found}
+        if len(names) != len(found) or totals - {len(found)}:
+            said = max(totals, default=len(names))
+            raise MapadminError(
+                f"{what}: Globus listed {len(names)} of {said} entries.",
+                remedy="If the folder was being changed, try again.",
+            )
+        return found
 
     def stat(self, collection: str, path: str) -> Entry:
         """One entry. Raises MissingError."""

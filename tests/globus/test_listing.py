@@ -86,12 +86,21 @@ def test_depth_filter_and_hidden_names(lab: GlobusLab) -> None:
     assert paths(lab, "rig:", "-r", "--all")[:2] == ["/data/.hidden", "/data/a"]
 
 
-def test_a_folder_of_more_entries_than_a_page_is_whole(lab: GlobusLab) -> None:
+def test_a_big_folder_is_listed_at_once_and_whole(lab: GlobusLab) -> None:
     data = lab.emulator.rig / "data"
     data.mkdir()
     for number in range(10_050):
         (data / f"{number:05}").touch()
-    assert len(lab.ok("ls", "rig:").out.splitlines()) == 10_050
+    for settings in ({}, {"total": "none"}):
+        before = len(lab.emulator.requests()) if settings else 0
+        lab.emulator.control(**settings)
+        assert len(lab.ok("ls", "rig:").out.splitlines()) == 10_050
+        assert sum("/ls?" in r[2] for r in lab.emulator.requests()[before:]) == 1
+    lab.emulator.control(most=4000)  # a service that gives less than it was asked for
+    assert len(set(lab.ok("ls", "rig:").out.splitlines())) == 10_050
+    lab.emulator.control(total="wrong")
+    ran = lab.run("ls", "rig:")
+    assert (ran.code, "listed 10050 of 10051 entries" in ran.err) == (1, True), ran.err
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,14 @@ class TransferApi:
             found = [entry for entry in found if not str(entry["name"]).startswith(".")]
         found = files.filtered(found, request.query.get("filter", ""))
         offset = request.number("offset", 0)
-        limit = min(request.number("limit", _MOST), _MOST)
+        limit = min(request.number("limit", _MOST), int(self.world.faults.setting("most", _MOST)))
+        total = {"none": {}, "wrong": {"total": len(found) + 1}}.get(
+            self.world.faults.setting("total", ""), {"total": len(found)}
+        )
         part = found[offset : offset + limit]
         return Answer(
             {"DATA_TYPE": "file_list", "DATA": part, "path": path.rstrip("/") + "/",
-             "absolute_path": path, "endpoint": key, "length": len(part), "total": len(found),
+             "absolute_path": path, "endpoint": key, "length": len(part), **total,
              "offset": offset, "limit": limit, "rename_supported": True}
         )  # fmt: skip
 
