@@ -29,7 +29,7 @@ from mapadmin.globus.known import (
     read_known,
 )  # fmt: skip
 from mapadmin.globus.model import Entry, Place, is_uuid, normal
-from mapadmin.globus.refusals import OfflineError
+from mapadmin.globus.refusals import MissingError, OfflineError
 from mapadmin.globus.session import Globus
 from mapadmin.globus.walk import Listing, walk
 
@@ -279,7 +279,10 @@ def records_of(globus: Globus, rows: Sequence[TaskRow], places: Sequence[Place])
     for row in sorted(rows, key=lambda row: row.completed or "~"):  # those under way are newest
         if row.type != "transfer" or not row.files_done:
             continue
-        target = str(globus.service.task(row.id).get("destination_endpoint_id"))
+        try:
+            target = str(globus.service.task(row.id).get("destination_endpoint_id"))
+        except MissingError:  # somebody else's, whose records are theirs
+            continue
         if target not in ids:
             continue
         for record in globus.service.succeeded(row.id):

@@ -122,14 +122,17 @@ class Service:
             before = f"request_time:,{_next_second(str(rows[-1]['request_time']))}"
         return found[:most]
 
-    def all_tasks(self, statuses: Iterable[str], *, most: int) -> list[Json]:
-        """Tasks of all users of collections where this login has the monitor's role."""
+    def all_tasks(self, *, collection: str = "", most: int) -> list[Json]:
+        """Tasks of all users where this login has the monitor's role, newest first.
+
+        Those of one collection, or all that are not over: Globus answers nothing wider.
+        """
+        query = (
+            {"filter_endpoint": collection} if collection else {"filter_status": "ACTIVE,INACTIVE"}
+        )
         found: list[Json] = []
         with self._told("other people's tasks"):
-            pages = self._client.paginated.endpoint_manager_task_list(
-                filter_status=",".join(statuses) or None
-            )
-            for page in pages:
+            for page in self._client.paginated.endpoint_manager_task_list(**query):
                 found += page["DATA"]
                 if len(found) >= most:
                     break
@@ -140,10 +143,14 @@ class Service:
         with self._told(f"task {number}"):
             return dict(self._client.get_task(number).data)
 
-    def events(self, number: str, *, most: int) -> list[Json]:
-        """The newest events of a task, newest first."""
+    def events(self, number: str, *, most: int, managed: bool = False) -> list[Json]:
+        """The newest events of a task, newest first; of others' tasks as their monitor."""
+        ask = (
+            self._client.endpoint_manager_task_event_list if managed
+            else self._client.task_event_list
+        )  # fmt: skip
         with self._told(f"task {number}"):
-            answer = self._client.task_event_list(number, limit=min(most, MOST))
+            answer = ask(number, limit=min(most, MOST))
             return list(answer["DATA"])
 
     def succeeded(self, number: str) -> Iterator[Json]:

@@ -304,6 +304,26 @@ def test_checksums_against_the_records_of_transfers(world: World, tmp_path: Path
     ]
 
 
+def test_tasks_beyond_those_that_are_looked_at_are_told(world: World) -> None:
+    world.make()
+    emulator = world.lab.emulator
+    (emulator.rig / "x").touch()
+    world.lab.ok("transfer", "rig:/x", "rig:/y", "--wait")
+    assert "newest 1000 tasks" not in world.lab.ok("check", "--all-users").err
+    emulator.stop()
+    path = emulator.folder / "state.json"
+    state = json.loads(path.read_text())
+    (task,) = state["tasks"].values()
+    for number in range(1001):
+        name = f"00000000-0000-4000-9000-{number:012}"
+        state["tasks"][name] = {**task, "document": {**task["document"], "task_id": name}}
+    path.write_text(json.dumps(state))
+    emulator.start()
+    for more in ((), ("--all-users",)):
+        assert "only the newest 1000 tasks count" in world.lab.ok("check", *more).err
+    assert "newest 1000" not in world.lab.ok("check", "--days", "0").err
+
+
 def test_sizes_against_the_newest_records_of_transfers(world: World) -> None:
     world.make()
     emulator = world.lab.emulator

@@ -171,6 +171,8 @@ def test_tasks_of_all_users_need_the_role(lab: GlobusLab) -> None:
     theirs = lab.emulator.cli("transfer", f"{RIG}:/mine.bin", f"{RIG}:/theirs", "--label", "theirs",
                               client=OTHER)  # fmt: skip
     assert theirs.code == 0
+    wide = lab.emulator.cli("api", "transfer", "GET", "/v0.10/endpoint_manager/task_list")
+    assert "filter_endpoint is required" in wide.out + wide.err  # as the real service has it
     rows = lab.ok("tasks", "--all-users", "--json").json
     assert {r["label"] for r in rows} == {"mine", "theirs"}
     assert {r["owner"].partition("@")[0] for r in rows} == {CRON, OTHER}

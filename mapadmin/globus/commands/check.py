@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,6 +96,10 @@ def check(
     report = Report(as_json=as_json)
     found = Examination(globus, catalog, wishes)
     rows = gather(globus, report, everybody=everybody, active=False, most=MOST_TASKS)
+    since = (datetime.now(UTC) - timedelta(days=days)).isoformat(sep=" ")
+    oldest = min((row.requested for row in rows), default="")
+    if len(rows) >= MOST_TASKS and oldest > since:
+        report.say(f"Note: only the newest {MOST_TASKS} tasks count, back to {oldest[:19]}.")
     if transfers:
         places = [place.place for place in found.archive.locations.values()]
         found.records = records_of(globus, rows, places)
