@@ -166,7 +166,10 @@ class Examination:
 
     def _local_size(self, alias: str, subpath: str) -> int | None:
         path = self._local_root(alias) / subpath
-        return path.stat().st_size if path.is_file() else None
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except OSError:  # such as a name that is too long to be one here
+            return None
 
     def _local_root(self, alias: str) -> Path:
         """DIR/<alias> if there is such a folder, else DIR."""

@@ -304,6 +304,33 @@ def test_checksums_against_the_records_of_transfers(world: World, tmp_path: Path
     ]
 
 
+def test_files_are_counted_once_and_charged_to_all_that_have_them(
+    world: World, tmp_path: Path
+) -> None:
+    published = world.published
+    first = published.files[0]
+    published.files.append((first[0], first[1], "/" + first[2].lstrip("/")))  # written down twice
+    if published.files[-1] == first:
+        published.files[-1] = (first[0], first[1], first[2].lstrip("/"))
+    other = next(n for a, n in published.data_sets if a == "raw-ephys" and n != first[1])
+    published.files.append(("raw-ephys", other, first[2]))
+    world.first("raw-ephys").unlink()
+    pipe = world.first("raw-ephys", 1)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    published.files.append(("raw-ephys", other, "l" * 128))
+    deep = ("raw-deep", published.locations[0][1], f"{RAW_EPHYS}/deep")
+    published.locations.append(deep)
+    world.put("raw-ephys", "deep/x.bin", "of another location")
+    world.make()
+    found = world.lab.run("check", "--json", "--location", "raw-ephys", "--local", str(tmp_path))
+    assert [(f["kind"], f["data_set"]) for f in found.json["findings"]] == [
+        ("missing", f"raw-ephys: {first[1]}"), ("missing", f"raw-ephys: {other}"),
+        ("missing", f"raw-ephys: {other}"), ("no file", f"raw-ephys: {first[1]}"),
+    ]  # fmt: skip
+    assert (found.json["files"], found.json["present"]) == (10, 6)
+
+
 def test_tasks_beyond_those_that_are_looked_at_are_told(world: World) -> None:
     world.make()
     emulator = world.lab.emulator

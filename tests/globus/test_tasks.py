@@ -77,6 +77,13 @@ def test_a_batch_is_one_task_and_running_it_again_copies_nothing(lab: GlobusLab)
     (data / "folder" / "in").mkdir(parents=True)
     (data / "folder" / "in" / "x").write_text("x")
     (data / "it's ü.bin").write_text("12345")
+    odd = "odd\u2028and\x85and\rname"  # line ends to Python, and none in a batch
+    (data / odd).write_text("odd")
+    line = batch_line(Item(odd, f"there/{odd}")) + "\r\n"
+    lab.folder.joinpath("odd.batch").write_bytes(line.encode())
+    lab.ok("transfer", "rig:", "rig:/", "--batch", "odd.batch", "--wait")
+    lab.ok("transfer", "rig:", "rig:/else", "--batch", "-", "--wait", stdin=line)
+    assert (lab.emulator.rig / "there" / odd).read_text() == "odd"
     batch = lab.write(
         "batch",
         """
@@ -94,7 +101,7 @@ def test_a_batch_is_one_task_and_running_it_again_copies_nothing(lab: GlobusLab)
     assert (lab.emulator.rig / "there" / "folder" / "in" / "x").read_text() == "x"
     lab.ok(*args)
     rows = lab.ok("tasks", "--json").json
-    assert [(r["files_done"], r["files_skipped"]) for r in rows] == [(0, 2), (2, 0)]
+    assert [(r["files_done"], r["files_skipped"]) for r in rows[:2]] == [(0, 2), (2, 0)]
     shown = lab.ok("task", first.out.strip(), "--files").out
     assert "/there/folder/in/x" in shown
     # globus-cli agrees on what became of it.

@@ -89,10 +89,11 @@ def _single(globus: Globus, source: Place, destination: Place, typed: str) -> It
 
 def _read(batch: str, source: Place, destination: Place) -> list[Item]:
     try:
-        text = sys.stdin.read() if batch == "-" else Path(batch).read_text(encoding="utf-8")
+        data = sys.stdin.buffer.read() if batch == "-" else Path(batch).read_bytes()
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"Cannot read {batch}: {error}.") from None
-    return list(dict.fromkeys(read_batch(text.splitlines(), source, destination)))
+    return list(dict.fromkeys(read_batch(text.split("\n"), source, destination)))
 
 
 def _detail(items: list[Item], sync: Sync) -> str:
