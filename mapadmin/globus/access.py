@@ -117,11 +117,11 @@ def differences(
         found.append(Difference(kind, who, folder, detail, _grant(place, one)))
     by_name = {who.casefold(): one for who, one in want.items()}
     for rule in rules:
-        one = by_name.get(rule.who.casefold()) if rule.kind == "identity" else None
-        if one is None:
+        theirs = by_name.get(rule.who.casefold()) if rule.kind == "identity" else None
+        if theirs is None:
             found.append(_unknown(rule, place))
-        elif rule.path != folder and _gives_more(rule, one, folder):
-            detail = f"has {rule.permissions}, more than {one.permissions} below {folder}"
+        elif rule.path != folder and _gives_more(rule, theirs, folder):
+            detail = f"has {rule.permissions}, more than {theirs.permissions} below {folder}"
             command = _revoke(place, rule, "--only")
             found.append(Difference(Drift.MORE, rule.who, rule.path, detail, command))
     return found

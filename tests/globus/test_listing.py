@@ -150,8 +150,8 @@ def test_only_commands_that_look_search_for_a_collection(lab: GlobusLab) -> None
 @pytest.mark.timeout(60)
 def test_a_collection_that_does_not_exist_is_no_missing_path(lab: GlobusLab) -> None:
     gone = "12345678-1234-1234-1234-123456789abc"
-    for args in (("mkdir", "-p"), ("rm", "-r", "--yes")):
-        ran = lab.run(*args, f"{gone}:/a/b")
+    for command in (["mkdir", "-p"], ["rm", "-r", "--yes"]):
+        ran = lab.run(*command, f"{gone}:/a/b")
         assert (ran.code, "no such collection" in ran.err) == (3, True), ran.err
     assert lab.run("rename", f"{gone}:/a", "b").code == 3
     lab.write_site(f'[globus.collections.gone]\nid = "{gone}"\n')
@@ -318,9 +318,9 @@ def test_what_the_site_builds_on_is_never_deleted_nor_renamed(lab: GlobusLab) ->
             assert (ran.code, "never deleted or renamed" in ran.err) == (2, True), (args, ran.err)
     for path in ("/~", "/~/", "/~/data", "~/video", "/./~/"):
         name = f"{RIG}:{path}"
-        for args in (("rm", "-r", "--yes", name), ("rename", name, "/gone"), ("ls", name)):
-            ran = lab.run(*args)
-            assert (ran.code, "begins with `~`" in ran.err) == (2, True), (args, ran.err)
+        for command in (["rm", "-r", "--yes", name], ["rename", name, "/gone"], ["ls", name]):
+            ran = lab.run(*command)
+            assert (ran.code, "begins with `~`" in ran.err) == (2, True), ran.err
     assert {p.name for p in lab.emulator.rig.rglob("*")} == {"data", "a", "video", "b"}
     lab.ok("rename", "rig:/video/b", "c")
     lab.ok("rm", "-r", "--yes", "rig:/video/c", "rig:a")
