@@ -97,6 +97,7 @@ def test_a_sound_archive_has_no_findings(each: World) -> None:
 def test_every_kind_of_fault_is_found_and_none_invented(each: World, tmp_path: Path) -> None:
     lab, published, emulator = each.lab, each.published, each.lab.emulator
     planted: list[tuple[str, str]] = []
+    lab.write_site("[globus.archive]\nstalled_hours = 0\n")
 
     def plant(kind: str, where: str) -> None:
         planted.append((kind, where))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from mapadmin.core.errors import UsageError
-from mapadmin.globus.attention import How, row_of
+from mapadmin.globus.attention import How, Seen, row_of, seen_now
 from mapadmin.globus.batch import Item, batch_line, read_batch
 from mapadmin.globus.model import Place
 from tests.globus.emulator import CRON, OTHER, RIG
@@ -36,6 +37,11 @@ def test_each_way_to_go_wrong_is_told_apart(lab: GlobusLab) -> None:
         assert (ran.code, "stalled" in ran.err) == (6, True), way
     # Three run at a time for a user: the last one waits for its turn.
     assert lab.run("wait", numbers["q"], "--timeout", "0.5").code == 7
+    # Two looks, a moment apart: what is in trouble has been so for a moment only.
+    for _ in range(2):
+        hows = {r["label"]: r["how"] for r in lab.ok("tasks", "--json").json}
+        assert hows["stall"] == "retrying"
+    lab.write_site("[globus.archive]\nstalled_hours = 0\n")
     rows = lab.ok("tasks", "--json").json
     assert [(r["label"], r["how"]) for r in rows] == [
         ("fail", "failed"), ("inactive", "inactive"), ("stall", "stalled"), ("pause", "paused"),
@@ -199,30 +205,43 @@ FINE = {"is_error": False, "description": "progress"}
 
 
 @pytest.mark.parametrize(
-    ("task", "newest", "before", "how"),
+    ("task", "newest", "moves", "how"),
     [
-        ({}, None, None, How.RUNNING),
-        ({}, FINE, 10, How.RUNNING),  # no bytes, but no error either: a big checksum
-        ({}, ERROR, 10, How.STALLED),
-        ({}, ERROR, 9, How.RETRYING),
-        ({}, ERROR, None, How.RETRYING),  # never looked at before, and it has moved something
-        ({"bytes_transferred": 0}, ERROR, None, How.STALLED),
-        ({"nice_status": "Queued"}, ERROR, 10, How.QUEUED),
-        ({"is_paused": True}, ERROR, 10, How.PAUSED),
-        ({"status": "INACTIVE"}, None, None, How.INACTIVE),
-        ({"status": "FAILED"}, None, None, How.FAILED),
-        ({"status": "FAILED", "fatal_error": {"code": "CANCELED"}}, None, None, How.CANCELED),
-        ({"status": "SUCCEEDED", "faults": 9}, ERROR, 10, How.SUCCEEDED),
-        ({"deadline": "2026-01-01 03:00:00"}, None, None, How.LATE),
-        ({"deadline": None}, None, None, How.RUNNING),
+        ({}, None, True, How.RUNNING),
+        ({}, FINE, False, How.RUNNING),  # no bytes, but no error either: a big checksum
+        ({}, ERROR, False, How.STALLED),
+        ({}, ERROR, True, How.RETRYING),
+        ({"bytes_transferred": 0}, ERROR, False, How.STALLED),
+        ({"nice_status": "Queued"}, ERROR, False, How.QUEUED),
+        ({"is_paused": True}, ERROR, False, How.PAUSED),
+        ({"status": "INACTIVE"}, None, True, How.INACTIVE),
+        ({"status": "FAILED"}, None, True, How.FAILED),
+        ({"status": "FAILED", "fatal_error": {"code": "CANCELED"}}, None, True, How.CANCELED),
+        ({"status": "SUCCEEDED", "faults": 9}, ERROR, False, How.SUCCEEDED),
+        ({"deadline": "2026-01-01 03:00:00"}, None, True, How.LATE),
+        ({"deadline": None}, None, True, How.RUNNING),
     ],
 )
 def test_how_a_task_is(
-    task: dict[str, Any], newest: dict[str, Any] | None, before: int | None, how: How
+    task: dict[str, Any], newest: dict[str, Any] | None, moves: bool, how: How
 ) -> None:
-    row = row_of({**BASE, **task}, newest=newest, bytes_before=before)
+    row = row_of({**BASE, **task}, newest=newest, moves=moves)
     assert row.how is how
     assert (row.why == "it hurts") == (how in (How.STALLED, How.RETRYING, How.PAUSED, How.QUEUED))
+
+
+@pytest.mark.parametrize(
+    ("done", "before", "hour"),
+    [
+        (0, None, 1), (0, Seen(0, datetime(2026, 1, 1, 1, tzinfo=UTC)), 1), (5, None, 9),
+        (5, Seen(4, datetime(2026, 1, 1, 2, tzinfo=UTC)), 9),
+        (5, Seen(5, datetime(2026, 1, 1, 2, tzinfo=UTC)), 2),
+    ],
+)  # fmt: skip
+def test_since_when_a_task_has_not_moved(done: int, before: Seen | None, hour: int) -> None:
+    task = {"bytes_transferred": done, "request_time": "2026-01-01 01:00:00+00:00"}
+    now = datetime(2026, 1, 1, 9, tzinfo=UTC)
+    assert seen_now(task, before, now) == Seen(done, now.replace(hour=hour))
 
 
 HERE, THERE = Place("a", "1", "/from"), Place("b", "2", "/to")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from mapadmin.admin import Admin, Mode
@@ -15,7 +16,7 @@ from mapadmin.core.plan import Plan
 from mapadmin.core.report import Report
 from mapadmin.core.tables import Column
 from mapadmin.core.text import human_bytes, one_line
-from mapadmin.globus.attention import ORDER, OVER, How, TaskRow, row_of
+from mapadmin.globus.attention import ORDER, OVER, How, Seen, TaskRow, row_of, seen_now
 from mapadmin.globus.changes import CancelStep
 from mapadmin.globus.commands._app import app
 from mapadmin.globus.model import is_uuid
@@ -41,8 +42,9 @@ def tasks(
 ) -> None:
     """Transfers and deletions, what needs somebody first.
 
-    Failed, inactive (credentials or consent are gone), stalled (no bytes since the last look, and
-    the newest event is an error), paused, queued, within 6 hours of the deadline, then the rest.
+    Failed, inactive (credentials or consent are gone), stalled (no bytes for an hour, or what
+    globus.archive.stalled_hours says, and the newest event is an error), paused, queued, within 6
+    hours of the deadline, then the rest.
     """
     globus = open_globus(ctx.ensure_object(Admin))
     report = Report(as_json=as_json)
@@ -80,15 +82,17 @@ def gather(
         report.say("Note: this login has no activity monitor's role; these are its own tasks.")
         found, everybody = globus.service.tasks(query, most=most), False
     memory = globus.state_folder / "globus-looks.json"
-    before: dict[str, int] = {}
-    with suppress(OSError, ValueError):
-        before = json.loads(memory.read_bytes())
-    rows = [_row(globus, task, before, managed=everybody) for task in found]
-    now = {row.id: row.bytes for row in rows if row.how not in OVER}
-    if now != before:
+    before: dict[str, Seen] = {}
+    with suppress(OSError, msgspec.DecodeError):
+        before = msgspec.json.decode(memory.read_bytes(), type=dict[str, Seen])
+    now = datetime.now(UTC)
+    seen = {t["task_id"]: seen_now(t, before.get(t["task_id"]), now) for t in found}
+    rows = [_row(globus, t, now - seen[t["task_id"]].since, managed=everybody) for t in found]
+    kept = {row.id: seen[row.id] for row in rows if row.how not in OVER}
+    if kept != before:
         with suppress(MapadminError):  # a look that is not remembered is not worth failing for
             make_private_folder(memory.parent)
-            write_atomic(memory, json.dumps(now), mode=0o600)
+            write_atomic(memory, msgspec.json.encode(kept).decode(), mode=0o600)
     return sorted(rows, key=lambda row: ORDER[row.how])
 
 
@@ -109,14 +113,15 @@ def _everybodys(
 
 
 def _row(
-    globus: Globus, task: dict[str, Any], before: dict[str, int], *, managed: bool
+    globus: Globus, task: dict[str, Any], unmoved: timedelta, *, managed: bool
 ) -> TaskRow:  # fmt: skip
     newest = None
     if task["status"] in ("ACTIVE", "INACTIVE") and task.get("faults"):
         with suppress(DeniedError, MissingError):
             events = globus.service.events(str(task["task_id"]), most=1, managed=managed)
             newest = events[0] if events else None
-    return row_of(task, newest=newest, bytes_before=before.get(str(task["task_id"])))
+    hours = globus.settings.archive.stalled_hours
+    return row_of(task, newest=newest, moves=unmoved < timedelta(hours=hours))
 
 
 def _whole(globus: Globus, number: str) -> str:
