@@ -22,7 +22,8 @@ from mapadmin.globus.archive import DataSet, Problem, Wrong, by_kind
 from mapadmin.globus.catalog import Catalog
 from mapadmin.globus.commands._app import app
 from mapadmin.globus.commands.tasks import MOST_TASKS, gather
-from mapadmin.globus.examine import Examination, Wishes, records_of
+from mapadmin.globus.examine import Examination, Wishes
+from mapadmin.globus.records import records_of
 from mapadmin.globus.session import open_globus
 from mapadmin.options import Json
 
