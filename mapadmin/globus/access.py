@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from mapadmin.site import CollectionSettings, Person
 
-_OF_ALL = {"all_authenticated_users": "everybody with a Globus login", "anonymous": "everybody"}
+OF_ALL = {"all_authenticated_users": "everybody with a Globus login", "anonymous": "everybody"}
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ class Drift(StrEnum):
     MISSING = "missing"
     UNKNOWN = "nobody's"
     DIFFERS = "differs"
+    MORE = "more"
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -64,8 +66,8 @@ def rule_of(
 ) -> Rule:
     """A rule's document. `names` are user names by identity."""
     kind, principal = str(data["principal_type"]), str(data["principal"])
-    who = _OF_ALL.get(kind, names.get(principal, principal))
-    person = next((n for n, p in people.items() if p.globus and p.globus == who), "")
+    who = OF_ALL.get(kind, names.get(principal, principal))
+    person = next((n for n, p in people.items() if p.globus and same(p.globus, who)), "")
     return Rule(
         str(data["id"]), who, kind, str(data["path"]), str(data["permissions"]),
         data.get("expiration_date") or None, person, principal,
@@ -85,17 +87,23 @@ def wanted(
     return found
 
 
+def same(one: str, other: str) -> bool:
+    """Are these one user name? Globus does not tell upper from lower case."""
+    return one.casefold() == other.casefold()
+
+
 def differences(
-    rules: Iterable[Rule], want: Mapping[str, Wanted], place: str, folder: str
+    rules: Sequence[Rule], want: Mapping[str, Wanted], place: str, folder: str
 ) -> list[Difference]:
-    """What is not as wanted at `folder`; `place` names it on a command line."""
-    at = {rule.who: rule for rule in rules if rule.kind == "identity" and rule.path == folder}
+    """What is not as wanted at `folder`; `place` names it on a command line.
+
+    Everybody who may do anything is looked at: groups are in no people.toml.
+    """
+    people = [rule for rule in rules if rule.kind == "identity"]
+    at = {rule.who.casefold(): rule for rule in people if rule.path == folder}
     found = []
     for who, one in want.items():
-        write = " --write" if one.permissions == "rw" else ""
-        until = f" --until {one.until}" if one.until else ""
-        command = f"mapadmin globus grant {place} {one.name}{write}{until}"
-        rule = at.get(who)
+        rule = at.get(who.casefold())
         if rule is None:
             kind, detail = Drift.MISSING, f"{one.name} is to have {one.permissions}"
         elif rule.permissions != one.permissions:
@@ -106,14 +114,50 @@ def differences(
             detail = f"until {last_day(rule.until) or 'ever'}, is to be {one.until or 'ever'}"
         else:
             continue
-        found.append(Difference(kind, who, folder, detail, command))
+        found.append(Difference(kind, who, folder, detail, _grant(place, one)))
+    by_name = {who.casefold(): one for who, one in want.items()}
     for rule in rules:
-        if rule.kind == "identity" and rule.who not in want:
-            detail = f"has {rule.permissions}, and people.toml gives it to nobody of that name"
-            where = f"{place.partition(':')[0]}:{rule.path}"
-            command = f"mapadmin globus revoke {where} {rule.who}"
-            found.append(Difference(Drift.UNKNOWN, rule.who, rule.path, detail, command))
+        theirs = by_name.get(rule.who.casefold()) if rule.kind == "identity" else None
+        if theirs is None:
+            found.append(_unknown(rule, place))
+        elif rule.path != folder and _gives_more(rule, theirs, folder):
+            detail = f"has {rule.permissions}, more than {theirs.permissions} below {folder}"
+            command = _revoke(place, rule, "--only")
+            found.append(Difference(Drift.MORE, rule.who, rule.path, detail, command))
     return found
+
+
+def _gives_more(rule: Rule, one: Wanted, folder: str) -> bool:
+    ends = last_day(rule.until)
+    later = one.until is not None and (ends is None or ends > one.until)
+    writes = rule.permissions == "rw" and one.permissions == "r"
+    return writes or later or not rule.path.startswith(folder)
+
+
+def _unknown(rule: Rule, place: str) -> Difference:
+    if rule.kind == "identity":
+        detail = f"has {rule.permissions}, and people.toml gives it to nobody of that name"
+        command = _revoke(place, rule)
+    elif rule.kind == "group":
+        detail = f"a group has {rule.permissions}, and people.toml knows no groups"
+        command = _revoke(place, rule, "--group")
+    else:
+        detail = f"has {rule.permissions}, and people.toml gives it to some"
+        command = _revoke(place, rule)
+    return Difference(Drift.UNKNOWN, rule.who, rule.path, detail, command)
+
+
+def _grant(place: str, one: Wanted) -> str:
+    more = (["--write"] if one.permissions == "rw" else []) + (
+        ["--until", str(one.until)] if one.until else []
+    )
+    return shlex.join(["mapadmin", "globus", "grant", place, one.name, *more])
+
+
+def _revoke(place: str, rule: Rule, *more: str) -> str:
+    where = f"{place.partition(':')[0]}:{rule.path}"
+    who = rule.kind if rule.kind in OF_ALL else rule.who
+    return shlex.join(["mapadmin", "globus", "revoke", where, who, *more])
 
 
 def expiration(until: date | None) -> str | None:

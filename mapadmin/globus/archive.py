@@ -31,6 +31,7 @@ class Wrong(StrEnum):
     CHECKSUM = "checksum"
     CHANGED = "changed"
     VANISHED = "vanished"
+    OUTSIDE = "outside"
     BAD_PATH = "bad path"
     NO_FILES = "no files"
     UNCLAIMED = "unclaimed"
@@ -70,17 +71,26 @@ class DataSet(msgspec.Struct):
 
 
 class Wanted(msgspec.Struct):
-    """A file of a data set; `entry` is what the listing has in its place."""
+    """A file of a data set, or of several; `entry` is what the listing has in its place."""
 
-    data_set: DataSet
+    data_sets: list[DataSet]
     subpath: str
     entry: Entry | None = None
+
+    @property
+    def data_set(self) -> DataSet:
+        """The first of them, which gives the file its name."""
+        return self.data_sets[0]
 
 
 class Archive:
     """Takes in what is expected, then listings, and tells what is wrong."""
 
-    def __init__(self, locations: Sequence[Location], ignore: Sequence[str] = ()) -> None:
+    def __init__(
+        self, locations: Sequence[Location], ignore: Sequence[str] = (),
+        others: Sequence[Place] = (),
+    ) -> None:  # fmt: skip
+        self.others = list(others)  # locations that are not looked at, and need no finding
         self.locations = {location.alias: location for location in locations}
         self.data_sets: dict[tuple[str, str], DataSet] = {}
         self.problems: list[Problem] = []
@@ -100,13 +110,17 @@ class Archive:
         location = self.locations.get(alias)
         if subpath is None or location is None:
             return
-        data_set.files += 1
         path = subpath.strip("/")  # discover writes a leading slash, publish none
         if not path or ".." in path.split("/"):
+            data_set.files += 1
             self._add(Wrong.BAD_PATH, f"{alias}: {subpath!r}", "cannot be a file", data_set)
             return
         full = posixpath.normpath(posixpath.join(location.place.path, path))
-        self.wanted[location.place.collection, full] = Wanted(data_set, path)
+        wanted = self.wanted.setdefault((location.place.collection, full), Wanted([], path))
+        if any(one is data_set for one in wanted.data_sets):
+            return  # one file, written down twice
+        wanted.data_sets.append(data_set)
+        data_set.files += 1
         folder = posixpath.dirname(full)
         while (key := (location.place.collection, folder)) not in self._known_folders:
             self._known_folders.add(key)
@@ -146,8 +160,9 @@ class Archive:
             wanted = self.wanted.get((collection, entry.path))
             if wanted is not None:
                 wanted.entry = entry
-                wanted.data_set.present += not entry.is_folder
-                wanted.data_set.bytes += (entry.size or 0) if not entry.is_folder else 0
+                for data_set in wanted.data_sets if entry.type == "file" else ():
+                    data_set.present += 1
+                    data_set.bytes += entry.size or 0
             elif not self.leads_on(collection, entry):
                 self._stranger(collection, listing.path, entry)
 
@@ -159,7 +174,7 @@ class Archive:
 
     def _stranger(self, collection: str, folder: str, entry: Entry) -> None:
         """A file that no data set has: by itself, or counted at the topmost unknown folder."""
-        if self._is_ignored(collection, entry.path):
+        if self._is_ignored(collection, entry.path) or self._is_elsewhere(collection, entry.path):
             return
         if (collection, folder) in self._known_folders or self._is_location(collection, folder):
             self._add(
@@ -183,6 +198,14 @@ class Archive:
             for loc in self.locations.values()
         )
 
+    def _is_elsewhere(self, collection: str, path: str) -> bool:
+        """Is the path of a location, within one that is looked at, that is not looked at itself?"""
+        inner = [
+            other for other in self.others
+            if any(_holds(loc.place, other) for loc in self.locations.values())
+        ]  # fmt: skip
+        return _is_in(inner, collection, path)
+
     def _is_ignored(self, collection: str, path: str) -> bool:
         if not self._ignore:
             return False
@@ -199,7 +222,8 @@ class Archive:
         """Add what follows from expectation and listing; call once, when all was taken in."""
         for (collection, path), wanted in self.wanted.items():
             if wanted.entry is not None or not self.hidden(collection, path):
-                self._judge_file(self.called(collection, path), wanted)
+                for one in wanted.data_sets:
+                    self._judge_file(self.called(collection, path), wanted.entry, one)
         for (collection, folder), (files, size) in self._strangers.items():
             where = self.called(collection, folder)
             detail = f"{count(files, 'file')} of no data set"
@@ -213,26 +237,29 @@ class Archive:
             if not data_set.sessions:
                 self._add(Wrong.UNCLAIMED, where, "no session calls it archived", data_set, files=0)
 
-    def _judge_file(self, where: str, wanted: Wanted) -> None:
-        entry, data_set = wanted.entry, wanted.data_set
+    def _judge_file(self, where: str, entry: Entry | None, data_set: DataSet) -> None:
         if entry is None:
             self._add(Wrong.MISSING, where, "not in the archive", data_set)
         elif entry.is_folder:
             self._add(Wrong.NO_FILE, where, "a folder, where a file should be", data_set)
         elif entry.type == "invalid_symlink":
             self._add(Wrong.NO_FILE, where, f"a link to {entry.link}, which is not there", data_set)
-            data_set.present -= 1
+        elif entry.type != "file":
+            self._add(Wrong.NO_FILE, where, f"a {entry.type}, where a file should be", data_set)
         elif entry.size == 0:
             self._add(Wrong.EMPTY, where, "a file of size zero", data_set, size=0)
 
     def hidden(self, collection: str, path: str) -> bool:
         """Was the path not looked at? Outside the locations, or where a listing failed."""
-        if not any(
-            loc.place.collection == collection and _is_below(path, loc.place.path)
-            for loc in self.locations.values()
-        ):
+        places = (location.place for location in self.locations.values())
+        if not _is_in(places, collection, path):
             return True
         return any((collection, above) in self._unlisted for above in _above(path))
+
+    def outside(self, collection: str, path: str) -> bool:
+        """Is the path in no storage location at all, also of those that are not looked at?"""
+        places = [*(location.place for location in self.locations.values()), *self.others]
+        return not _is_in(places, collection, path)
 
     def no_archive(self, sessions: Iterable[str]) -> None:
         """Sessions that have ephys, which no data set archives."""
@@ -276,6 +303,10 @@ def _above(path: str) -> Iterator[str]:
 
 def _is_below(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip("/") + "/")
+
+
+def _is_in(places: Iterable[Place], collection: str, path: str) -> bool:
+    return any(p.collection == collection and _is_below(path, p.path) for p in places)
 
 
 def _holds(root: Place, place: Place) -> bool:

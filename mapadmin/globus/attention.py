@@ -32,6 +32,22 @@ TROUBLE = frozenset({How.FAILED, How.INACTIVE, How.STALLED})
 OVER = frozenset({How.FAILED, How.CANCELED, How.SUCCEEDED})
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """The bytes that a task had at the last look, and since when (UTC) it has had them."""
+
+    bytes: int
+    since: datetime
+
+
+def seen_now(task: Mapping[str, Any], before: Seen | None, now: datetime) -> Seen:
+    """What to remember of a task; one that has moved nothing has had that since its beginning."""
+    done = int(task.get("bytes_transferred") or 0)
+    if before is not None and before.bytes == done:
+        return before
+    begun = datetime.fromisoformat(str(task["request_time"]))
+    return Seen(done, now if done else begun if begun.tzinfo else begun.replace(tzinfo=UTC))
+
+
 class TaskRow(msgspec.Struct, frozen=True):
     """One task. Times are UTC as Globus writes them, `bytes` those transferred so far."""
 
@@ -57,11 +73,11 @@ def row_of(
     task: Mapping[str, Any],
     *,
     newest: Mapping[str, Any] | None = None,
-    bytes_before: int | None = None,
+    moves: bool = True,
     now: datetime | None = None,
 ) -> TaskRow:
-    """A task's document as a row. `bytes_before` are those of the last look, if there was one."""
-    how = _how(task, newest, bytes_before, now or datetime.now(UTC))
+    """A task's document as a row. `moves`: it had fewer bytes not long ago."""
+    how = _how(task, newest, moves, now or datetime.now(UTC))
     return TaskRow(
         id=str(task["task_id"]), how=how, type=str(task["type"]).lower(),
         label=str(task.get("label") or ""), source=task.get("source_endpoint_display_name"),
@@ -76,7 +92,7 @@ def row_of(
 
 
 def _how(
-    task: Mapping[str, Any], newest: Mapping[str, Any] | None, before: int | None, now: datetime
+    task: Mapping[str, Any], newest: Mapping[str, Any] | None, moves: bool, now: datetime
 ) -> How:
     status = task["status"]
     if status in ("SUCCEEDED", "FAILED"):
@@ -87,11 +103,10 @@ def _how(
     if status == "INACTIVE":
         return How.INACTIVE
     failing = newest is not None and bool(newest.get("is_error"))
-    moved = int(task.get("bytes_transferred") or 0) != (before or 0)
     for how, so in (
         (How.PAUSED, bool(task.get("is_paused"))),
         (How.QUEUED, "queued" in str(task.get("nice_status") or "").lower()),
-        (How.STALLED, failing and not moved),
+        (How.STALLED, failing and not moves),
         (How.LATE, _is_near(task.get("deadline"), now)),
         (How.RETRYING, failing),
     ):

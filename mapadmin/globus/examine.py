@@ -19,6 +19,7 @@ from mapadmin.globus.attention import TROUBLE, TaskRow
 from mapadmin.globus.batch import Item, batch_line
 from mapadmin.globus.catalog import Catalog
 from mapadmin.globus.known import (
+    Compared,
     Entries,
     Known,
     baseline_line,
@@ -31,7 +32,8 @@ from mapadmin.globus.refusals import OfflineError
 from mapadmin.globus.session import Globus
 from mapadmin.globus.walk import Listing, walk
 
-_RESUBMIT = frozenset({Wrong.MISSING, Wrong.EMPTY, Wrong.SIZE})
+LOCAL = "local tree"
+_GONE = frozenset({Wrong.MISSING, Wrong.EMPTY})
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -54,52 +56,68 @@ class Examination:
         self.wishes = wishes
         self.complete = True
         self.resubmitted = 0
+        self.held_back = 0  # files of which nothing says that the local ones are the right ones
         self.compared_checksums = 0
         self.records: list[Known] = []
         catalog.check()
-        self.archive = Archive(self._locations(), globus.settings.archive.ignore)
+        chosen, others = self._locations()
+        self.compared: list[Compared] = []
+        self.archive = Archive(chosen, globus.settings.archive.ignore, others)
 
     def run(self, rows: Sequence[TaskRow], days: int, progress: Progress) -> None:
         """All of it. Raises MapadminError when nothing can be said at all."""
         self._read_database()
         self._judge_tasks(rows, days)
-        sources = self._sources()
+        sources = [*self._sources(), self.records]
         entries = Entries(known.key for source in sources for known in source)
         with self._baseline() as baseline:
             for root in self.archive.roots():
                 self._list(root, entries, baseline, progress)
         self.archive.judge()
         for source in sources:
-            compare(self.archive, source, entries)
-        self.compared_checksums = compare_checksums(self.archive, [*sources, self.records])
+            self.compared += compare(self.archive, source, entries)
+        self.compared_checksums = compare_checksums(self.archive, sources)
         if self.wishes.resubmit is not None:
-            self._resubmit(self.wishes.resubmit)
+            self._resubmit(self.wishes.resubmit, sources)
 
     # --- what is expected -----------------------------------------------------------------------
 
-    def _locations(self) -> list[Location]:
-        moved = self.globus.settings.archive.moved
-        found = []
+    def _locations(self) -> tuple[list[Location], list[Place]]:
+        """Those that are looked at, and the places of the others."""
+        moved = self.globus.moved()
+        found, others = [], []
         for alias, endpoint, path in self.catalog.locations():
-            if self.wishes.location not in ("", alias):
-                continue
+            chosen = self.wishes.location in ("", alias)
             if alias in moved:
-                place = self.globus.place(moved[alias])
+                place = moved[alias]
+            elif not chosen and not is_uuid(endpoint):
+                continue
             elif is_uuid(endpoint):
-                name = self.globus.nickname(endpoint)
-                place = Place(name, endpoint.lower(), normal(path))
+                place = self._place(alias, endpoint, path)
             else:
                 raise SettingsError(
                     f"The location {alias!r} is on {endpoint!r}, which is no collection's UUID.",
                     remedy="Say where it is now, in [globus.archive] moved.",
                 )
-            found.append(Location(alias, place))
+            if chosen:
+                found.append(Location(alias, place))
+            else:
+                others.append(place)
         if not found:
             raise UsageError(
                 f"The database has no storage location {self.wishes.location!r}."
                 if self.wishes.location else "The database has no storage locations."
             )  # fmt: skip
-        return found
+        return found, others
+
+    def _place(self, alias: str, endpoint: str, path: str) -> Place:
+        try:
+            return Place(self.globus.nickname(endpoint), endpoint.lower(), normal(path))
+        except UsageError as error:
+            raise SettingsError(
+                f"The location {alias!r}: {error.message}",
+                remedy="Say where it is, in [globus.archive] moved.",
+            ) from None
 
     def _read_database(self) -> None:
         one = self.wishes.location
@@ -143,11 +161,14 @@ class Examination:
         for (collection, path), wanted in self.archive.wanted.items():
             size = self._local_size(wanted.data_set.alias, wanted.subpath)
             if size is not None:
-                yield Known("local tree", collection, path, size)
+                yield Known(LOCAL, collection, path, size)
 
     def _local_size(self, alias: str, subpath: str) -> int | None:
         path = self._local_root(alias) / subpath
-        return path.stat().st_size if path.is_file() else None
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except OSError:  # such as a name that is too long to be one here
+            return None
 
     def _local_root(self, alias: str) -> Path:
         """DIR/<alias> if there is such a folder, else DIR."""
@@ -209,16 +230,31 @@ class Examination:
 
     # --- mending --------------------------------------------------------------------------------
 
-    def _resubmit(self, path: Path) -> None:
-        """The batch of what is missing, empty or of another size, and lies in the local tree."""
-        broken = {p.where for p in self.archive.problems if p.kind in _RESUBMIT}
+    def _resubmit(self, path: Path, sources: Sequence[Sequence[Known]]) -> None:
+        """The batch of what is missing, empty or of a wrong size, and lies in the local tree.
+
+        A local file of another size than the archive's may itself be the one that is cut short: it
+        is taken only if a manifest, a baseline or Globus's records have its size, and none another.
+        """
+        kinds: dict[str, set[Wrong]] = {}
+        for problem in self.archive.problems:
+            if problem.kind in _GONE or problem.kind is Wrong.SIZE:
+                kinds.setdefault(problem.where, set()).add(problem.kind)
+        sizes: dict[tuple[str, str], set[int]] = {}
+        for known in (one for source in sources for one in source):
+            if known.source != LOCAL and known.size is not None:
+                sizes.setdefault(known.key, set()).add(known.size)
         lines: list[str] = []
         collections = set()
         for (collection, full), wanted in self.archive.wanted.items():
             alias = wanted.data_set.alias
-            if self.archive.called(collection, full) not in broken:
+            wrong = kinds.get(self.archive.called(collection, full))
+            size = self._local_size(alias, wanted.subpath)
+            if not wrong or not size:  # sound, or not here, or empty here as well
                 continue
-            if not self._local_size(alias, wanted.subpath):  # not there, or empty itself
+            told = sizes.get((collection, full), {size} if wrong & _GONE else set())
+            if told != {size}:
+                self.held_back += 1
                 continue
             root = self._local_root(alias)
             assert self.wishes.local is not None  # noqa: S101
@@ -233,25 +269,3 @@ class Examination:
         with write_out_atomic(path) as file:
             file.writelines(sorted(lines))
         self.resubmitted = len(lines)
-
-
-def records_of(globus: Globus, rows: Sequence[TaskRow], places: Sequence[Place]) -> list[Known]:
-    """Sizes and checksums that Globus itself remembers (30 days) of files it brought there."""
-    ids = {place.collection for place in places}
-    found = []
-    for row in rows:
-        if row.type != "transfer" or not row.files_done:
-            continue
-        target = str(globus.service.task(row.id).get("destination_endpoint_id"))
-        if target not in ids:
-            continue
-        for record in globus.service.succeeded(row.id):
-            size = record.get("size")
-            found.append(
-                Known(
-                    "transfer", target, normal(str(record["destination_path"])),
-                    int(size) if size is not None else None, None,
-                    str(record.get("checksum") or ""), str(record.get("checksum_algorithm") or ""),
-                )
-            )  # fmt: skip
-    return found

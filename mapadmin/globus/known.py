@@ -16,9 +16,11 @@ from typing import Any
 import msgspec
 
 from mapadmin.core.errors import UsageError
+from mapadmin.core.text import count
 from mapadmin.globus.archive import Archive, Problem, Wrong
 from mapadmin.globus.model import Entry, join
 
+RECORD = "transfer"  # the source of what Globus itself remembers
 Key = tuple[str, str]  # collection, full path
 
 
@@ -43,7 +45,7 @@ def read_known(path: Path, source: str, *, collection: str, folder: str) -> list
 
     What `ls -r --json` prints is one, and so is a baseline. A line without a collection is about
     `collection`, a path without a leading slash is below `folder`; when these are empty, it must
-    not come to that. Raises UsageError with the line.
+    not come to that. Raises UsageError with the line, and when there is none.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -59,37 +61,80 @@ def read_known(path: Path, source: str, *, collection: str, folder: str) -> list
             raise UsageError(f"{path}, line {number}, is not an object.")
         if row.get("type") in (None, "", "file"):
             found.append(_known(f"{path}, line {number},", row, source, collection, folder))
+    if not found:
+        raise UsageError(f"{path} names no file: there is nothing to compare with.")
     return found
 
 
-def compare(archive: Archive, known: Iterable[Known], entries: Entries) -> None:
-    """Find what a source says otherwise than the listing."""
+class Compared(msgspec.Struct):
+    """How many of a source's lines could be compared with the listing, and its last outside one."""
+
+    source: str
+    lines: int = 0
+    compared: int = 0
+    outside: int = 0
+    outside_example: str = ""
+
+
+def compare(archive: Archive, known: Iterable[Known], entries: Entries) -> list[Compared]:
+    """Find what a source says otherwise than the listing; what it was compared with, by source."""
+    sources: dict[str, Compared] = {}
     for one in known:
-        entry = entries.get(one.key)
-        where = archive.called(one.collection, one.path)
-        if entry is None:
-            # What the database wants as well was found to be missing already.
-            if one.key not in archive.wanted and not archive.hidden(one.collection, one.path):
-                archive.add(Problem(Wrong.VANISHED, where, f"the {one.source} has it"))
-        elif one.size is not None and entry.size != one.size:
-            detail = f"{entry.size} bytes, and {one.size} by the {one.source}"
-            archive.add(_about(archive, one, Wrong.SIZE, detail, entry))
-        elif one.modified and entry.modified and one.modified != entry.modified:
-            detail = f"written {entry.modified[:19]}, and {one.modified[:19]} by the {one.source}"
-            archive.add(_about(archive, one, Wrong.CHANGED, detail, entry))
+        tally = sources.setdefault(one.source, Compared(one.source))
+        tally.lines += 1
+        if archive.outside(one.collection, one.path):
+            tally.outside += 1
+            tally.outside_example = archive.called(one.collection, one.path)
+        elif not archive.hidden(one.collection, one.path):
+            tally.compared += 1
+        _compare(archive, one, entries.get(one.key))
+    for tally in sources.values():
+        if tally.outside and tally.source != RECORD:  # Globus brings files to other places, too
+            detail = f"{tally.outside} of {count(tally.lines, 'line')} of the {tally.source}"
+            archive.add(
+                Problem(Wrong.OUTSIDE, tally.outside_example, f"{detail}: in no storage location")
+            )
+    return list(sources.values())
+
+
+def _compare(archive: Archive, one: Known, entry: Entry | None) -> None:
+    where = archive.called(one.collection, one.path)
+    if entry is None:
+        # What the database wants as well was found to be missing already; what was brought there
+        # once, and that nobody wants, may have been moved since.
+        if one.source == RECORD or one.key in archive.wanted:
+            return
+        if not archive.hidden(one.collection, one.path):
+            archive.add(Problem(Wrong.VANISHED, where, f"the {one.source} has it"))
+    elif one.size is not None and entry.size != one.size:
+        detail = f"{entry.size} bytes, and {one.size} by the {one.source}"
+        archive.add(_about(archive, one, Wrong.SIZE, detail, entry))
+    elif one.modified and entry.modified and one.modified != entry.modified:
+        detail = f"written {entry.modified[:19]}, and {one.modified[:19]} by the {one.source}"
+        archive.add(_about(archive, one, Wrong.CHANGED, detail, entry))
 
 
 def compare_checksums(archive: Archive, sources: Iterable[Iterable[Known]]) -> int:
     """Find files of which two sources have different checksums; how many had two at all."""
-    first: dict[tuple[str, str, str], Known] = {}
+    seen: dict[Key, list[Known]] = {}
     compared = 0
     for one in (known for source in sources for known in source if known.checksum):
-        other = first.setdefault((*one.key, one.algorithm.lower()), one)
-        compared += other is not one
+        earlier = seen.setdefault(one.key, [])
+        other = next((known for known in earlier if _same_algorithm(known, one)), None)
+        earlier.append(one)
+        if other is None:
+            continue
+        compared += 1
         if other.checksum.lower() != one.checksum.lower():
             detail = f"the {other.source} and the {one.source} have different checksums"
             archive.add(_about(archive, one, Wrong.CHECKSUM, detail, None))
     return compared
+
+
+def _same_algorithm(one: Known, other: Known) -> bool:
+    """A source that names none may mean any whose digests are that long."""
+    names = {known.algorithm.lower().replace("-", "") for known in (one, other)}
+    return len(names) == 1 or ("" in names and len(one.checksum) == len(other.checksum))
 
 
 def _about(archive: Archive, one: Known, kind: Wrong, detail: str, entry: Entry | None) -> Problem:

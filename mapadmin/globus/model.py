@@ -67,9 +67,15 @@ def join(folder: str, name: str) -> str:
 
 
 def normal(path: str) -> str:
-    """An absolute path with neither `..` nor a slash at its end. Raises UsageError."""
+    """An absolute path with neither `..` nor a slash at its end. Raises UsageError.
+
+    `/~/` is another name of a folder (of the root, on guest collections), which only Globus knows:
+    whoever compares paths must not meet it.
+    """
     if ".." in path.split("/"):
         raise UsageError(f"{path!r} goes up with `..`: write where it leads.")
+    if next((part for part in path.split("/") if part not in ("", ".")), "") == "~":
+        raise UsageError(f"{path!r} begins with `~`: write the path that it stands for.")
     return posixpath.normpath("/" + path.lstrip("/"))
 
 

@@ -27,6 +27,12 @@ class MissingError(MapadminError):
     """There is no such thing."""
 
 
+class NoCollectionError(MapadminError):
+    """There is no collection of that id: nothing is known about any path on it."""
+
+    default_exit_code = ExitCode.SETTINGS
+
+
 class NotFolderError(MapadminError):
     """A folder was wanted, and this is a file."""
 
@@ -48,6 +54,7 @@ def explain(error: GlobusAPIError, what: str) -> MapadminError:
     if status in _BUSY or code.endswith("Disconnected"):
         return UnreachableError(f"{what}: {text} ({status} {code}).")
     for kind, fits, words in (
+        (NoCollectionError, code == "EndpointNotFound", "Globus has no such collection (any more)"),
         (MissingError, status == 404 or code.endswith("NotFound"), "there is no such thing"),
         (DeniedError, status == 403, "this login may not do that"),
     ):

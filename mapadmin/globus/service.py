@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mapadmin.core.errors import MapadminError
 from mapadmin.globus.model import Entry, entry_of
 from mapadmin.globus.pace import Pace
 from mapadmin.globus.refusals import explain, offline
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mapadmin.site import GlobusSettings
 
 Json = dict[str, Any]
-PAGE = 10_000  # entries of one listing: what 16 threads hold at a time stays small
+ENTRIES = 100_000  # of one listing, which is what the service gives at most
 MOST = 1000  # what the paginated lists of tasks and events end at
 _RETRIES = 6
 _LONGEST = 60.0  # seconds that a Retry-After is heeded
@@ -41,18 +42,35 @@ class Service:
     # --- folders --------------------------------------------------------------------------------
 
     def ls(self, collection: str, path: str, *, hidden: bool = True) -> list[Entry]:
-        """All entries of a folder. Raises MissingError, NotFolderError, DeniedError."""
+        """All entries of a folder. Raises MissingError, NotFolderError, DeniedError.
+
+        One request, if the service allows: for every further one it lists the whole folder again,
+        and what changes between two may be lost. When numbers do not agree, MapadminError.
+        """
         found: list[Entry] = []
-        with self._told(f"{self.nickname(collection)}:{path}"):
+        totals: set[int] = set()
+        what = f"{self.nickname(collection)}:{path}"
+        with self._told(what):
             while True:
                 answer = self._client.operation_ls(
-                    collection, path=path, show_hidden=hidden, limit=PAGE, offset=len(found)
+                    collection, path=path, show_hidden=hidden, limit=ENTRIES, offset=len(found)
                 ).data
                 rows = answer["DATA"]
                 found += [entry_of(row, path) for row in rows]
-                # A service that says no total has told all; one that gives nothing has no more.
-                if not rows or len(found) >= int(answer.get("total") or 0):
-                    return found
+                total = answer.get("total")
+                if total is not None:
+                    totals.add(int(total))
+                whole = len(rows) < ENTRIES if total is None else len(found) >= int(total)
+                if whole or not rows:
+                    break
+        names = {entry.path for entry in found}
+        if len(names) != len(found) or totals - {len(found)}:
+            said = max(totals, default=len(names))
+            raise MapadminError(
+                f"{what}: Globus listed {len(names)} of {said} entries.",
+                remedy="If the folder was being changed, try again.",
+            )
+        return found
 
     def stat(self, collection: str, path: str) -> Entry:
         """One entry. Raises MissingError."""
@@ -104,14 +122,17 @@ class Service:
             before = f"request_time:,{_next_second(str(rows[-1]['request_time']))}"
         return found[:most]
 
-    def all_tasks(self, statuses: Iterable[str], *, most: int) -> list[Json]:
-        """Tasks of all users of collections where this login has the monitor's role."""
+    def all_tasks(self, *, collection: str = "", most: int) -> list[Json]:
+        """Tasks of all users where this login has the monitor's role, newest first.
+
+        Those of one collection, or all that are not over: Globus answers nothing wider.
+        """
+        query = (
+            {"filter_endpoint": collection} if collection else {"filter_status": "ACTIVE,INACTIVE"}
+        )
         found: list[Json] = []
         with self._told("other people's tasks"):
-            pages = self._client.paginated.endpoint_manager_task_list(
-                filter_status=",".join(statuses) or None
-            )
-            for page in pages:
+            for page in self._client.paginated.endpoint_manager_task_list(**query):
                 found += page["DATA"]
                 if len(found) >= most:
                     break
@@ -122,10 +143,14 @@ class Service:
         with self._told(f"task {number}"):
             return dict(self._client.get_task(number).data)
 
-    def events(self, number: str, *, most: int) -> list[Json]:
-        """The newest events of a task, newest first."""
+    def events(self, number: str, *, most: int, managed: bool = False) -> list[Json]:
+        """The newest events of a task, newest first; of others' tasks as their monitor."""
+        ask = (
+            self._client.endpoint_manager_task_event_list if managed
+            else self._client.task_event_list
+        )  # fmt: skip
         with self._told(f"task {number}"):
-            answer = self._client.task_event_list(number, limit=min(most, MOST))
+            answer = ask(number, limit=min(most, MOST))
             return list(answer["DATA"])
 
     def succeeded(self, number: str) -> Iterator[Json]:

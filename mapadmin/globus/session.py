@@ -12,6 +12,7 @@ from mapadmin.admin import Admin, Mode
 from mapadmin.core.errors import UsageError
 from mapadmin.globus.model import Place, is_uuid, normal, split
 from mapadmin.globus.service import Service
+from mapadmin.globus.submitted import Submitted
 from mapadmin.globus.tokens import Renewer, TokenFile
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mapadmin.site import GlobusSettings
 
 TOKENS = "globus-tokens.json"
+SUBMITTED = "globus-submitted.json"
 
 
 class Globus:
@@ -68,10 +70,12 @@ class Globus:
         known = self.settings.collections.items()
         return next((name for name, c in known if c.id.lower() == collection.lower()), collection)
 
-    def place(self, text: str) -> Place:
-        """`NAME:/path`, `NAME:path`, `NAME`; the collection by site name, UUID, or search.
+    def place(self, text: str, *, search: bool = False) -> Place:
+        """`NAME:/path`, `NAME:path`, `NAME`; the collection by site name or UUID.
 
-        Raises UsageError when the collection is not known, or several are.
+        With `search`, which is for commands that only look, also by what Globus calls it: a search
+        finds strangers' collections, and a slip of the finger must not change one of those. Raises
+        UsageError when the collection is not known, or several are.
         """
         name, path = split(text)
         if (known := self.settings.collections.get(name)) is not None:
@@ -79,7 +83,19 @@ class Globus:
             return Place(name, known.id, normal(full))
         if is_uuid(name):
             return Place(self.nickname(name), name.lower(), normal(path))
-        return Place(name, self._searched(name), normal(path))
+        if search:
+            return Place(name, self._searched(name), normal(path))
+        known_names = ", ".join(self.settings.collections) or "none"
+        raise UsageError(
+            f"The site file has no collection {name!r}, and only commands that look search Globus.",
+            remedy=f"Collections of the site: {known_names}. Or write the UUID, which"
+            " `mapadmin globus endpoints WORDS` finds.",
+        )
+
+    def moved(self) -> dict[str, Place]:
+        """Where storage locations are, by alias, of which the database's word is out of date."""
+        settings = self.settings.archive
+        return {alias: self.place(text, search=True) for alias, text in settings.moved.items()}
 
     def _searched(self, name: str) -> str:
         found = self.service.search(name)
@@ -104,7 +120,13 @@ class Globus:
         """Carry out a plan at Globus; see `Admin.perform`."""
         from mapadmin.globus.changes import kinds  # not for what only looks
 
-        return self.admin.perform(plan, kinds(self.service), mode, question=question, after=after)
+        how = kinds(self.service, self.submitted)
+        return self.admin.perform(plan, how, mode, question=question, after=after)
+
+    @property
+    def submitted(self) -> Submitted:
+        """The tasks that were submitted from here."""
+        return Submitted(self.state_folder / SUBMITTED)
 
     @property
     def state_folder(self) -> Path:

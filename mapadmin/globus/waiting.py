@@ -74,4 +74,5 @@ def look(service: Service, number: str, bytes_before: int | None = None) -> Task
     if task["status"] in ("ACTIVE", "INACTIVE") and task.get("faults"):
         events = service.events(number, most=1)
         newest = events[0] if events else None
-    return row_of(task, newest=newest, bytes_before=bytes_before)
+    moves = int(task.get("bytes_transferred") or 0) != (bytes_before or 0)
+    return row_of(task, newest=newest, moves=moves)

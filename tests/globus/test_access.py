@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -52,6 +53,8 @@ def test_grant_and_revoke_end_to_end(lab: GlobusLab) -> None:
         (("grant", "rig:gone", "bob@example.org"), 1, "there is no such thing"),
         (("grant", "rig:file", "bob@example.org"), 2, "is a file"),
         (("grant", "rig:", "nobody@example.org"), 1, "does not know"),
+        (("grant", "rig:", "bob@example.org,alice@example.org"), 2, "name one at a time"),
+        (("revoke", "rig:", "bob@example.org,alice@example.org"), 2, "name one at a time"),
         (("grant", "rig:", "carol"), 2, "does not say who carol is"),
         (("grant", "rig:", "bob@example.org", "--until", "2020-01-01"), 2, "is over"),
         (("grant", "rig:", "friends", "--group"), 2, "no group's id"),
@@ -99,13 +102,48 @@ expires = 2020-01-01
         ("differs", "alice"), ("missing", "bob"), ("nobody's", "operator"),
     }  # fmt: skip
     for difference in ran.json:
-        _, _, *args = difference["command"].split()
+        _, _, *args = shlex.split(difference["command"])
         lab.ok(*args, *(["--yes"] if args[0] == "revoke" else []))
     assert "as people.toml says" in lab.ok("permissions", "shared", "--check").err
 
 
-def rule(who: str, permissions: str = "r", until: str | None = None, path: str = "/d/") -> Rule:
-    return Rule("1", who, "identity", path, permissions, until)
+def test_whoever_may_do_more_than_people_toml_says_is_found(lab: GlobusLab) -> None:
+    (lab.emulator.rig / "data" / "a b; touch x").mkdir(parents=True)
+    lab.write_site('[globus.collections.shared]\nid = "' + RIG + '"\npath = "/data"\n'
+                   'access = { reader = "r" }\n' + ROLES)  # fmt: skip
+    lab.write("people.toml", '[people.alice]\nrole = "reader"\nglobus = "Alice@Example.org"\n')
+    lab.ok("grant", "shared:", "alice@example.org")
+    assert lab.run("permissions", "shared", "--check").code == 0  # spelt otherwise, and herself
+    lab.ok("grant", "shared:/", "alice@example.org")
+    lab.ok("grant", "shared:a b; touch x", "alice@example.org", "--write")
+    group = "99999999-0000-4000-8000-000000000009"
+    for path, *who in (
+        ("/", "--anonymous"), ("/data/", "--all-authenticated"), ("/", "--group", group),
+    ):  # fmt: skip
+        made = lab.emulator.cli(
+            "endpoint", "permission", "create", f"{RIG}:{path}", "--permissions", "rw", *who
+        )
+        assert made.code == 0, made.err
+    ran = lab.run("permissions", "shared", "--check", "--json")
+    assert ran.code == 5
+    assert sorted((d["kind"], d["who"], d["path"]) for d in ran.json) == [
+        ("more", "alice@example.org", "/"), ("more", "alice@example.org", "/data/a b; touch x/"),
+        ("nobody's", group, "/"), ("nobody's", "everybody", "/"),
+        ("nobody's", "everybody with a Globus login", "/data/"),
+    ]  # fmt: skip
+    for difference in ran.json:
+        _, _, *args = shlex.split(difference["command"])
+        lab.ok(*args, "--yes")
+    assert lab.run("permissions", "shared", "--check").code == 0
+    rows = lab.ok("permissions", "shared", "--json").json
+    assert [(r["who"], r["path"]) for r in rows] == [("alice@example.org", "/data/")]
+
+
+def rule(
+    who: str, permissions: str = "r", until: str | None = None, path: str = "/d/",
+    kind: str = "identity",
+) -> Rule:  # fmt: skip
+    return Rule("1", who, kind, path, permissions, until)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +158,13 @@ def rule(who: str, permissions: str = "r", until: str | None = None, path: str =
         ([], {"a": Wanted("A", "r", None)}, ["missing"]),
         ([rule("a")], {}, ["nobody's"]),
         ([rule("a", path="/d/deep/")], {"a": Wanted("A", "r", None)}, ["missing"]),
+        ([rule("a"), rule("a", path="/d/deep/")], {"A": Wanted("A", "rw", None)}, ["differs"]),
+        ([rule("a"), rule("a", "rw", path="/d/deep/")], {"a": Wanted("A", "r", None)}, ["more"]),
+        ([rule("a", until="2030-01-02T00:00:00+00:00"), rule("a", path="/d/deep/")],
+         {"a": Wanted("A", "r", date(2030, 1, 1))}, ["more"]),
+        ([rule("g", kind="group", path="/e/")], {}, ["nobody's"]),
+        ([rule("everybody", kind="anonymous"), rule("a")], {"a": Wanted("A", "r", None)},
+         ["nobody's"]),
     ],
 )  # fmt: skip
 def test_differences(rules: list[Rule], want: dict[str, Wanted], kinds: list[str]) -> None:

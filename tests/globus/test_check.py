@@ -6,11 +6,14 @@ import csv
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mapadmin.globus.archive import Archive, Wrong
+from mapadmin.globus.known import Known, compare_checksums
 from tests.globus.emulator import Emulator
 from tests.globus.publication import RAW_EPHYS, RAW_VIDEO, Published, database_section
 from tests.globus.site import GlobusLab
@@ -94,6 +97,7 @@ def test_a_sound_archive_has_no_findings(each: World) -> None:
 def test_every_kind_of_fault_is_found_and_none_invented(each: World, tmp_path: Path) -> None:
     lab, published, emulator = each.lab, each.published, each.lab.emulator
     planted: list[tuple[str, str]] = []
+    lab.write_site("[globus.archive]\nstalled_hours = 0\n")
 
     def plant(kind: str, where: str) -> None:
         planted.append((kind, where))
@@ -236,6 +240,48 @@ def test_a_manifest_with_sizes_and_checksums(world: World, tmp_path: Path) -> No
     ]
 
 
+def test_a_manifest_that_was_not_compared_is_told(world: World, tmp_path: Path) -> None:
+    world.make()
+    manifest = tmp_path / "manifest.csv"
+    good = world.first("raw-ephys")
+    there = f"/{good.relative_to(world.lab.emulator.archive)},{good.stat().st_size}"
+    manifest.write_text(f"path,size\n{there}\n/data/raw/{good.name},5\n/data/raw/b,5\n")
+    ran = world.lab.run("check", "--manifest", str(manifest))
+    assert ran.code == 1
+    assert "1 of 3 lines of the manifest compared." in ran.err
+    assert "2 of 3 lines of the manifest: in no storage location" in ran.err + ran.out
+    assert world.findings("--manifest", str(manifest)) == [("outside", "archive:/data/raw/b")]
+    # Lines of a location that is not looked at are no fault.
+    manifest.write_text(f"path,size\n{there}\n")
+    options = ("--location", "raw-video", "--manifest", str(manifest))
+    assert "0 of 1 line of the manifest compared." in world.lab.run("check", *options).err
+    for text in ("", "path,size\n"):
+        manifest.write_text(text)
+        ran = world.lab.run("check", "--manifest", str(manifest))
+        assert (ran.code, "names no file" in ran.err) == (2, True), ran.err
+
+
+def checksum(text: str, algorithm: str = "") -> Known:
+    return Known("manifest", "c", "/f", checksum=text, algorithm=algorithm)
+
+
+@pytest.mark.parametrize(
+    ("known", "compared", "different"),
+    [
+        ([checksum("aa"), checksum("bb", "MD5")], 1, 1),
+        ([checksum("aa", "SHA256"), checksum("AA")], 1, 0),
+        ([checksum("aa"), checksum("bbbb", "SHA256")], 0, 0),
+        ([checksum("aa", "MD5"), checksum("bb", "CRC")], 0, 0),
+        ([checksum("aa", "sha-256"), checksum("bb", "SHA256")], 1, 1),
+        ([checksum("aa", "MD5"), checksum("bbbb"), checksum("cccc", "SHA256")], 1, 1),
+    ],
+)
+def test_which_checksums_are_compared(known: list[Known], compared: int, different: int) -> None:
+    archive = Archive([])
+    assert compare_checksums(archive, [known]) == compared
+    assert [p.kind for p in archive.problems] == [Wrong.CHECKSUM] * different
+
+
 def test_checksums_against_the_records_of_transfers(world: World, tmp_path: Path) -> None:
     world.make()
     emulator = world.lab.emulator
@@ -244,7 +290,7 @@ def test_checksums_against_the_records_of_transfers(world: World, tmp_path: Path
         (emulator.rig / path.name).write_text(path.read_text())
         goal = path.relative_to(emulator.archive)
         world.lab.ok("transfer", f"rig:/{path.name}", f"archive:/{goal}", "--sync", "always",
-                     "--wait")  # fmt: skip
+                     "--yes", "--wait")  # fmt: skip
     lines = [
         {"path": f"/{path.relative_to(emulator.archive)}", "algorithm": "sha256",
          "checksum": hashlib.sha256(b"else" if path == bad else path.read_bytes()).hexdigest()}
@@ -257,6 +303,70 @@ def test_checksums_against_the_records_of_transfers(world: World, tmp_path: Path
     assert [(f["kind"], f["where"]) for f in ran.json["findings"]] == [
         ("checksum", called(bad, world.lab))
     ]
+
+
+def test_files_are_counted_once_and_charged_to_all_that_have_them(
+    world: World, tmp_path: Path
+) -> None:
+    published = world.published
+    first = published.files[0]
+    published.files.append((first[0], first[1], "/" + first[2].lstrip("/")))  # written down twice
+    if published.files[-1] == first:
+        published.files[-1] = (first[0], first[1], first[2].lstrip("/"))
+    other = next(n for a, n in published.data_sets if a == "raw-ephys" and n != first[1])
+    published.files.append(("raw-ephys", other, first[2]))
+    world.first("raw-ephys").unlink()
+    pipe = world.first("raw-ephys", 1)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    published.files.append(("raw-ephys", other, "l" * 128))
+    deep = ("raw-deep", published.locations[0][1], f"{RAW_EPHYS}/deep")
+    published.locations.append(deep)
+    world.put("raw-ephys", "deep/x.bin", "of another location")
+    world.make()
+    found = world.lab.run("check", "--json", "--location", "raw-ephys", "--local", str(tmp_path))
+    assert [(f["kind"], f["data_set"]) for f in found.json["findings"]] == [
+        ("missing", f"raw-ephys: {first[1]}"), ("missing", f"raw-ephys: {other}"),
+        ("missing", f"raw-ephys: {other}"), ("no file", f"raw-ephys: {first[1]}"),
+    ]  # fmt: skip
+    assert (found.json["files"], found.json["present"]) == (10, 6)
+
+
+def test_tasks_beyond_those_that_are_looked_at_are_told(world: World) -> None:
+    world.make()
+    emulator = world.lab.emulator
+    (emulator.rig / "x").touch()
+    world.lab.ok("transfer", "rig:/x", "rig:/y", "--wait")
+    assert "newest 1000 tasks" not in world.lab.ok("check", "--all-users").err
+    emulator.stop()
+    path = emulator.folder / "state.json"
+    state = json.loads(path.read_text())
+    (task,) = state["tasks"].values()
+    for number in range(1001):
+        name = f"00000000-0000-4000-9000-{number:012}"
+        state["tasks"][name] = {**task, "document": {**task["document"], "task_id": name}}
+    path.write_text(json.dumps(state))
+    emulator.start()
+    for more in ((), ("--all-users",)):
+        assert "only the newest 1000 tasks count" in world.lab.ok("check", *more).err
+    assert "newest 1000" not in world.lab.ok("check", "--days", "0").err
+
+
+def test_sizes_against_the_newest_records_of_transfers(world: World) -> None:
+    world.make()
+    emulator = world.lab.emulator
+    path = world.first("raw-ephys")
+    goal = path.relative_to(emulator.archive)
+    (emulator.rig / "moved").write_text("x")
+    world.lab.ok("transfer", "rig:/moved", f"archive:{RAW_EPHYS}/moved", "--wait")
+    world.path("raw-ephys", "moved").unlink()  # nobody's, and gone again: no finding
+    for text in ("longer than it will be", path.read_text()):
+        (emulator.rig / "source").write_text(text)
+        world.lab.ok("transfer", "rig:/source", f"archive:/{goal}", "--sync", "checksum", "--wait")
+        time.sleep(1.1)  # times of tasks are whole seconds
+    assert world.findings("--records", code=0) == []
+    path.write_text("cut short")
+    assert world.findings("--records") == [("size", called(path, world.lab))]
 
 
 def test_what_is_missing_is_brought_back_from_a_local_tree(world: World, tmp_path: Path) -> None:
@@ -277,7 +387,17 @@ def test_what_is_missing_is_brought_back_from_a_local_tree(world: World, tmp_pat
     batch = tmp_path / "again.batch"
     options = ("--local", str(emulator.rig / "data"), "--resubmit", str(batch))
     assert world.lab.run("check", *options).code == 1
-    assert len(batch.read_text().splitlines()) == 3
+    # Of what has another size, only the local one is known: it may be the wrong one.
+    assert len(batch.read_text().splitlines()) == 2
+    assert "1 more file would replace another size" in world.lab.run("check", *options).err
+    manifest = tmp_path / "manifest.csv"
+    right = (tree / broken[2].relative_to(world.path("raw-ephys", ""))).stat().st_size
+    name = f"/{broken[2].relative_to(emulator.archive)}"
+    for size, lines in ((len("cut short"), 2), (right + 1, 2), (right, 3)):
+        manifest.write_text(f"path,size\n{name},{size}\n")
+        found = world.lab.run("check", "--json", *options, "--manifest", str(manifest)).json
+        assert (found["resubmitted"], found["held_back"]) == (lines, 3 - lines)
+        assert len(batch.read_text().splitlines()) == lines
     world.lab.ok("transfer", "rig:", "archive:/", "--batch", str(batch), "--sync", "checksum",
                  "--wait")  # fmt: skip
     assert world.findings(*options) == [("missing", called(lost, world.lab))]

@@ -86,12 +86,21 @@ def test_depth_filter_and_hidden_names(lab: GlobusLab) -> None:
     assert paths(lab, "rig:", "-r", "--all")[:2] == ["/data/.hidden", "/data/a"]
 
 
-def test_a_folder_of_more_entries_than_a_page_is_whole(lab: GlobusLab) -> None:
+def test_a_big_folder_is_listed_at_once_and_whole(lab: GlobusLab) -> None:
     data = lab.emulator.rig / "data"
     data.mkdir()
     for number in range(10_050):
         (data / f"{number:05}").touch()
-    assert len(lab.ok("ls", "rig:").out.splitlines()) == 10_050
+    for settings in ({}, {"total": "none"}):
+        before = len(lab.emulator.requests()) if settings else 0
+        lab.emulator.control(**settings)
+        assert len(lab.ok("ls", "rig:").out.splitlines()) == 10_050
+        assert sum("/ls?" in r[2] for r in lab.emulator.requests()[before:]) == 1
+    lab.emulator.control(most=4000)  # a service that gives less than it was asked for
+    assert len(set(lab.ok("ls", "rig:").out.splitlines())) == 10_050
+    lab.emulator.control(total="wrong")
+    ran = lab.run("ls", "rig:")
+    assert (ran.code, "listed 10050 of 10051 entries" in ran.err) == (1, True), ran.err
 
 
 @pytest.mark.parametrize(
@@ -101,7 +110,7 @@ def test_a_folder_of_more_entries_than_a_page_is_whole(lab: GlobusLab) -> None:
         ("rig:/data/../..", 2, "goes up"),
         ("nobody:/", 2, "There is no collection 'nobody'"),
         (":/", 2, "names no collection"),
-        ("12345678-1234-1234-1234-123456789abc:/", 1, "No such endpoint"),
+        ("12345678-1234-1234-1234-123456789abc:/", 3, "no such collection"),
     ],
 )
 def test_what_is_not_there_is_an_error(lab: GlobusLab, where: str, code: int, words: str) -> None:
@@ -121,6 +130,37 @@ def test_collections_by_uuid_and_by_what_globus_calls_them(lab: GlobusLab) -> No
         ("archive", True), ("rig", True), ("campus", False)
     ]  # fmt: skip
     assert [r["display_name"] for r in lab.ok("endpoints", "rig", "--json").json] == ["Rig"]
+
+
+def test_only_commands_that_look_search_for_a_collection(lab: GlobusLab) -> None:
+    (lab.emulator.rig / "data").mkdir(parents=True)
+    for args in (
+        ("mkdir", "Rig:/new"), ("rm", "-r", "--yes", "Rig:/data"), ("rename", "Rig:/data", "new"),
+        ("transfer", "rig:", "Rig:/new"), ("transfer", "Rig:/data", "rig:/new"),
+        ("grant", "Rig:/data", "bob@example.org"), ("revoke", "Rig:/", "bob@example.org", "--yes"),
+        ("login", "--consent", "Rig"),
+    ):  # fmt: skip
+        ran = lab.run(*args)
+        assert (ran.code, "site file has no collection 'Rig'" in ran.err) == (2, True), ran.err
+    assert [p.name for p in lab.emulator.rig.rglob("*")] == ["data"]
+    assert not (lab.emulator.folder / "requests.log").exists()  # nobody was even asked
+    assert "DIR COLLECTION:/ --batch FILE" in " ".join(lab.ok("check", "--help").out.split())
+
+
+@pytest.mark.timeout(60)
+def test_a_collection_that_does_not_exist_is_no_missing_path(lab: GlobusLab) -> None:
+    gone = "12345678-1234-1234-1234-123456789abc"
+    for command in (["mkdir", "-p"], ["rm", "-r", "--yes"]):
+        ran = lab.run(*command, f"{gone}:/a/b")
+        assert (ran.code, "no such collection" in ran.err) == (3, True), ran.err
+    assert lab.run("rename", f"{gone}:/a", "b").code == 3
+    lab.write_site(f'[globus.collections.gone]\nid = "{gone}"\n')
+    rows = lab.run("endpoints", "--json")
+    assert (rows.code, [r["name"] for r in rows.json][-1]) == (1, "gone")  # with the others
+    # A root that is not there has nothing above it.
+    lab.emulator.control(failures=[{"match": "/stat", "status": 404, "code": "NotFound"}])
+    ran = lab.run("mkdir", "-p", "rig:/a/b")
+    assert (ran.code, "rig:/ is not there" in ran.err) == (1, True), ran.err
 
 
 def test_owners_that_lapse_and_collections_that_are_off(lab: GlobusLab) -> None:
@@ -266,6 +306,24 @@ def test_mkdir_rename_rm_do_what_they_plan_and_once(lab: GlobusLab) -> None:
     assert "Nothing to do." in again.err
     journal = (lab.folder / "state" / "journal.jsonl").read_text()
     assert [json.loads(line)["event"] for line in journal.splitlines()].count("done") == 5
+
+
+def test_what_the_site_builds_on_is_never_deleted_nor_renamed(lab: GlobusLab) -> None:
+    for folder in ("data/a", "video/b"):
+        (lab.emulator.rig / folder).mkdir(parents=True)
+    lab.write_site("[globus.archive]\nmoved = { raw-video = 'rig:/video' }\n")
+    for path in ("/", "", "/data", "/./data", "/video/", "//video"):
+        for args in (("rm", "-r", "--yes", f"rig:{path}"), ("rename", f"rig:{path}", "/gone")):
+            ran = lab.run(*args)
+            assert (ran.code, "never deleted or renamed" in ran.err) == (2, True), (args, ran.err)
+    for path in ("/~", "/~/", "/~/data", "~/video", "/./~/"):
+        name = f"{RIG}:{path}"
+        for command in (["rm", "-r", "--yes", name], ["rename", name, "/gone"], ["ls", name]):
+            ran = lab.run(*command)
+            assert (ran.code, "begins with `~`" in ran.err) == (2, True), ran.err
+    assert {p.name for p in lab.emulator.rig.rglob("*")} == {"data", "a", "video", "b"}
+    lab.ok("rename", "rig:/video/b", "c")
+    lab.ok("rm", "-r", "--yes", "rig:/video/c", "rig:a")
 
 
 @pytest.mark.soak

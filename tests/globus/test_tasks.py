@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from mapadmin.core.errors import UsageError
-from mapadmin.globus.attention import How, row_of
+from mapadmin.globus.attention import How, Seen, row_of, seen_now
 from mapadmin.globus.batch import Item, batch_line, read_batch
 from mapadmin.globus.model import Place
 from tests.globus.emulator import CRON, OTHER, RIG
@@ -35,6 +37,11 @@ def test_each_way_to_go_wrong_is_told_apart(lab: GlobusLab) -> None:
         assert (ran.code, "stalled" in ran.err) == (6, True), way
     # Three run at a time for a user: the last one waits for its turn.
     assert lab.run("wait", numbers["q"], "--timeout", "0.5").code == 7
+    # Two looks, a moment apart: what is in trouble has been so for a moment only.
+    for _ in range(2):
+        hows = {r["label"]: r["how"] for r in lab.ok("tasks", "--json").json}
+        assert hows["stall"] == "retrying"
+    lab.write_site("[globus.archive]\nstalled_hours = 0\n")
     rows = lab.ok("tasks", "--json").json
     assert [(r["label"], r["how"]) for r in rows] == [
         ("fail", "failed"), ("inactive", "inactive"), ("stall", "stalled"), ("pause", "paused"),
@@ -76,6 +83,13 @@ def test_a_batch_is_one_task_and_running_it_again_copies_nothing(lab: GlobusLab)
     (data / "folder" / "in").mkdir(parents=True)
     (data / "folder" / "in" / "x").write_text("x")
     (data / "it's ü.bin").write_text("12345")
+    odd = "odd\u2028and\x85and\rname"  # line ends to Python, and none in a batch
+    (data / odd).write_text("odd")
+    line = batch_line(Item(odd, f"there/{odd}")) + "\r\n"
+    lab.folder.joinpath("odd.batch").write_bytes(line.encode())
+    lab.ok("transfer", "rig:", "rig:/", "--batch", "odd.batch", "--wait")
+    lab.ok("transfer", "rig:", "rig:/else", "--batch", "-", "--wait", stdin=line)
+    assert (lab.emulator.rig / "there" / odd).read_text() == "odd"
     batch = lab.write(
         "batch",
         """
@@ -93,7 +107,7 @@ def test_a_batch_is_one_task_and_running_it_again_copies_nothing(lab: GlobusLab)
     assert (lab.emulator.rig / "there" / "folder" / "in" / "x").read_text() == "x"
     lab.ok(*args)
     rows = lab.ok("tasks", "--json").json
-    assert [(r["files_done"], r["files_skipped"]) for r in rows] == [(0, 2), (2, 0)]
+    assert [(r["files_done"], r["files_skipped"]) for r in rows[:2]] == [(0, 2), (2, 0)]
     shown = lab.ok("task", first.out.strip(), "--files").out
     assert "/there/folder/in/x" in shown
     # globus-cli agrees on what became of it.
@@ -129,6 +143,40 @@ def test_an_answer_that_was_lost_submits_no_second_task(lab: GlobusLab) -> None:
     assert len(lab.ok("tasks", "--json").json) == 1
 
 
+def test_the_same_again_while_it_is_under_way_is_the_same_task(lab: GlobusLab) -> None:
+    lab.emulator.control(tasks=[{"match": "^again$", "then": "stall"}])
+    number = start(lab, "again")
+    assert start(lab, "again") == number
+    assert start(lab, "other") != number
+    ran = lab.ok("transfer", "rig:/again.bin", "rig:/copies/again.bin", "--label", "again",
+                 "--dry-run", "--json")  # fmt: skip
+    assert [s["action"] for s in ran.json["steps"]] == ["take up transfer"]
+    lab.emulator.control()
+    lab.ok("wait", number)
+    assert start(lab, "again", "--wait") != number  # it was over: the file may be another by now
+    assert len(lab.ok("tasks", "--json").json) == 3
+    # An answer that never came: the service has the task, and gives it to whoever asks again.
+    lab.emulator.control(tasks=[{"match": "^lost$", "then": "stall"}])
+    lost = start(lab, "lost")
+    memory = lab.folder / "state" / "globus-submitted.json"
+    known = json.loads(memory.read_text())
+    memory.write_text(json.dumps({k: {**v, "task": ""} for k, v in known.items()}))
+    assert start(lab, "lost") == lost
+
+
+def test_replacing_whatever_is_there_is_asked_about(lab: GlobusLab) -> None:
+    (lab.emulator.rig / "good").write_text("good")
+    (lab.emulator.rig / "bad").write_text("evil")
+    os.utime(lab.emulator.rig / "bad", (1e9, 1e9))
+    args = ("transfer", "rig:/bad", "rig:/good", "--wait", "--sync")
+    lab.ok(*args, "mtime")
+    refused = lab.run(*args, "always")
+    assert (refused.code, "--yes" in refused.err) == (2, True), refused.err
+    assert (lab.emulator.rig / "good").read_text() == "good"
+    lab.ok(*args, "always", "--yes")
+    assert (lab.emulator.rig / "good").read_text() == "evil"
+
+
 def test_tasks_of_all_users_need_the_role(lab: GlobusLab) -> None:
     start(lab, "mine", "--wait")
     (lab.emulator.rig / "data").mkdir(exist_ok=True)
@@ -136,6 +184,8 @@ def test_tasks_of_all_users_need_the_role(lab: GlobusLab) -> None:
     theirs = lab.emulator.cli("transfer", f"{RIG}:/mine.bin", f"{RIG}:/theirs", "--label", "theirs",
                               client=OTHER)  # fmt: skip
     assert theirs.code == 0
+    wide = lab.emulator.cli("api", "transfer", "GET", "/v0.10/endpoint_manager/task_list")
+    assert "filter_endpoint is required" in wide.out + wide.err  # as the real service has it
     rows = lab.ok("tasks", "--all-users", "--json").json
     assert {r["label"] for r in rows} == {"mine", "theirs"}
     assert {r["owner"].partition("@")[0] for r in rows} == {CRON, OTHER}
@@ -155,30 +205,43 @@ FINE = {"is_error": False, "description": "progress"}
 
 
 @pytest.mark.parametrize(
-    ("task", "newest", "before", "how"),
+    ("task", "newest", "moves", "how"),
     [
-        ({}, None, None, How.RUNNING),
-        ({}, FINE, 10, How.RUNNING),  # no bytes, but no error either: a big checksum
-        ({}, ERROR, 10, How.STALLED),
-        ({}, ERROR, 9, How.RETRYING),
-        ({}, ERROR, None, How.RETRYING),  # never looked at before, and it has moved something
-        ({"bytes_transferred": 0}, ERROR, None, How.STALLED),
-        ({"nice_status": "Queued"}, ERROR, 10, How.QUEUED),
-        ({"is_paused": True}, ERROR, 10, How.PAUSED),
-        ({"status": "INACTIVE"}, None, None, How.INACTIVE),
-        ({"status": "FAILED"}, None, None, How.FAILED),
-        ({"status": "FAILED", "fatal_error": {"code": "CANCELED"}}, None, None, How.CANCELED),
-        ({"status": "SUCCEEDED", "faults": 9}, ERROR, 10, How.SUCCEEDED),
-        ({"deadline": "2026-01-01 03:00:00"}, None, None, How.LATE),
-        ({"deadline": None}, None, None, How.RUNNING),
+        ({}, None, True, How.RUNNING),
+        ({}, FINE, False, How.RUNNING),  # no bytes, but no error either: a big checksum
+        ({}, ERROR, False, How.STALLED),
+        ({}, ERROR, True, How.RETRYING),
+        ({"bytes_transferred": 0}, ERROR, False, How.STALLED),
+        ({"nice_status": "Queued"}, ERROR, False, How.QUEUED),
+        ({"is_paused": True}, ERROR, False, How.PAUSED),
+        ({"status": "INACTIVE"}, None, True, How.INACTIVE),
+        ({"status": "FAILED"}, None, True, How.FAILED),
+        ({"status": "FAILED", "fatal_error": {"code": "CANCELED"}}, None, True, How.CANCELED),
+        ({"status": "SUCCEEDED", "faults": 9}, ERROR, False, How.SUCCEEDED),
+        ({"deadline": "2026-01-01 03:00:00"}, None, True, How.LATE),
+        ({"deadline": None}, None, True, How.RUNNING),
     ],
 )
 def test_how_a_task_is(
-    task: dict[str, Any], newest: dict[str, Any] | None, before: int | None, how: How
+    task: dict[str, Any], newest: dict[str, Any] | None, moves: bool, how: How
 ) -> None:
-    row = row_of({**BASE, **task}, newest=newest, bytes_before=before)
+    row = row_of({**BASE, **task}, newest=newest, moves=moves)
     assert row.how is how
     assert (row.why == "it hurts") == (how in (How.STALLED, How.RETRYING, How.PAUSED, How.QUEUED))
+
+
+@pytest.mark.parametrize(
+    ("done", "before", "hour"),
+    [
+        (0, None, 1), (0, Seen(0, datetime(2026, 1, 1, 1, tzinfo=UTC)), 1), (5, None, 9),
+        (5, Seen(4, datetime(2026, 1, 1, 2, tzinfo=UTC)), 9),
+        (5, Seen(5, datetime(2026, 1, 1, 2, tzinfo=UTC)), 2),
+    ],
+)  # fmt: skip
+def test_since_when_a_task_has_not_moved(done: int, before: Seen | None, hour: int) -> None:
+    task = {"bytes_transferred": done, "request_time": "2026-01-01 01:00:00+00:00"}
+    now = datetime(2026, 1, 1, 9, tzinfo=UTC)
+    assert seen_now(task, before, now) == Seen(done, now.replace(hour=hour))
 
 
 HERE, THERE = Place("a", "1", "/from"), Place("b", "2", "/to")

@@ -12,7 +12,16 @@ from mapadmin.core.errors import ExitCode, MapadminError, UsageError
 from mapadmin.core.plan import Plan
 from mapadmin.core.report import Report
 from mapadmin.core.tables import Column
-from mapadmin.globus.access import Rule, differences, expiration, last_day, rule_of, wanted
+from mapadmin.globus.access import (
+    OF_ALL,
+    Rule,
+    differences,
+    expiration,
+    last_day,
+    rule_of,
+    same,
+    wanted,
+)
 from mapadmin.globus.changes import RuleStep
 from mapadmin.globus.commands._app import app
 from mapadmin.globus.model import Place, is_uuid
@@ -39,7 +48,7 @@ def permissions(
     and the command that mends it.
     """
     globus = open_globus(ctx.ensure_object(Admin))
-    place = globus.place(where)
+    place = globus.place(where, search=True)
     rules = _rules(globus, place)
     report = Report(as_json=as_json)
     if not check:
@@ -97,13 +106,12 @@ def grant(
         raise UsageError(f"--until {day} is over.")
     if not globus.service.stat(place.collection, place.path).is_folder:
         raise UsageError(f"{place} is a file; access is given to folders.")
-    name, principal = _principal(globus, who, group=group)
+    name, kind, principal = _principal(globus, who, group=group)
     folder = place.path.rstrip("/") + "/"
     may = "rw" if write else "r"
     rule = {
-        "DATA_TYPE": "access", "principal_type": "group" if group else "identity",
-        "principal": principal, "path": folder, "permissions": may,
-        "expiration_date": expiration(day),
+        "DATA_TYPE": "access", "principal_type": kind, "principal": principal, "path": folder,
+        "permissions": may, "expiration_date": expiration(day),
     }  # fmt: skip
     mine = [r for r in _rules(globus, place) if r.principal == principal and r.path == folder]
     old = mine[0] if mine else None
@@ -126,23 +134,33 @@ def revoke(
     where: Where,
     who: Who,
     group: Group = False,
+    only: Annotated[
+        bool, typer.Option("--only", help="Not what they have on folders below it.")
+    ] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Take somebody's access to a folder away, and to all below it.
 
+    WHO may also be `anonymous` (everybody) or `all_authenticated_users` (every Globus login).
     What they have on folders above is told, and stays.
     """
     globus = open_globus(ctx.ensure_object(Admin))
     place = globus.place(where)
-    name, principal = _principal(globus, who, group=group)
+    if who in OF_ALL:
+        name, kind, principal = OF_ALL[who], who, ""
+    else:
+        name, kind, principal = _principal(globus, who, group=group)
     folder = place.path.rstrip("/") + "/"
-    theirs = [rule for rule in _rules(globus, place) if rule.principal == principal]
+    theirs = [
+        rule for rule in _rules(globus, place) if (rule.kind, rule.principal) == (kind, principal)
+    ]
     steps = tuple(
         RuleStep(action="take access", target=f"{place.name}:{rule.path}", destroys=True,
                  detail=f"{name}: {rule.words}", collection=place.collection, rule_id=rule.id)
-        for rule in theirs if rule.path.startswith(folder)
+        for rule in theirs
+        if rule.path == folder or (rule.path.startswith(folder) and not only)
     )  # fmt: skip
     notes = tuple(
         f"{name} still reaches it through {place.name}:{rule.path}"
@@ -164,12 +182,12 @@ def _rules(globus: Globus, place: Place) -> list[Rule]:
     return sorted(rules, key=lambda rule: (rule.path, rule.who))
 
 
-def _principal(globus: Globus, who: str, *, group: bool) -> tuple[str, str]:
-    """The name to show and the id of whom a command is about. Raises MapadminError."""
+def _principal(globus: Globus, who: str, *, group: bool) -> tuple[str, str, str]:
+    """The name to show, kind and id of whom a command is about. Raises MapadminError."""
     if group or is_uuid(who):
         if not is_uuid(who):
             raise UsageError(f"{who!r} is no group's id, which is a UUID.")
-        return who, who.lower()
+        return who, "group" if group else "identity", who.lower()
     person = globus.admin.site.everyone().get(who)
     if person is not None and not person.globus:
         raise UsageError(
@@ -177,9 +195,16 @@ def _principal(globus: Globus, who: str, *, group: bool) -> tuple[str, str]:
             remedy=f'Add globus = "user@example.org" to [people.{who}].',
         )
     name = person.globus if person is not None else who
-    found = globus.service.identities(names=[name])
+    if "," in name:  # Globus would take it for several
+        raise UsageError(f"{name!r} is no user name: name one at a time.")
+    answer = globus.service.identities(names=[name])
+    found = [one for one in answer if same(str(one["username"]), name)]
     if not found:
         raise MapadminError(
             f"Globus does not know {name!r}.", remedy="They must have logged in there once."
         )
-    return name, str(found[0]["id"])
+    if len(found) > 1:
+        ids = ", ".join(str(one["id"]) for one in found)
+        raise MapadminError(f"Globus knows {name!r} {len(found)} times: {ids}.",
+                            remedy="Write the id.")  # fmt: skip
+    return name, "identity", str(found[0]["id"])

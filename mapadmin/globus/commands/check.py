@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +22,8 @@ from mapadmin.globus.archive import DataSet, Problem, Wrong, by_kind
 from mapadmin.globus.catalog import Catalog
 from mapadmin.globus.commands._app import app
 from mapadmin.globus.commands.tasks import MOST_TASKS, gather
-from mapadmin.globus.examine import Examination, Wishes, records_of
+from mapadmin.globus.examine import Examination, Wishes
+from mapadmin.globus.records import records_of
 from mapadmin.globus.session import open_globus
 from mapadmin.options import Json
 
@@ -81,8 +82,10 @@ def check(
     checksums are not in the database: they are compared with a manifest, a baseline, a local tree
     (DIR, or DIR/ALIAS) or Globus's records. Changes nothing. Exits with 1 when it finds anything.
 
-    Mend what is missing: --local DIR --resubmit FILE, then `mapadmin globus transfer NAME:DIR
-    ALIAS --batch FILE`.
+    A local file goes into the batch for what is missing or empty in the archive, and in place of
+    another size only if a manifest, a baseline or Globus's records say that its size is the right
+    one. Mend what is missing: --local DIR --resubmit FILE, then `mapadmin globus transfer
+    NAME:DIR COLLECTION:/ --batch FILE`.
     """
     admin = ctx.ensure_object(Admin)
     if resubmit is not None and local is None:
@@ -94,6 +97,10 @@ def check(
     report = Report(as_json=as_json)
     found = Examination(globus, catalog, wishes)
     rows = gather(globus, report, everybody=everybody, active=False, most=MOST_TASKS)
+    since = (datetime.now(UTC) - timedelta(days=days)).isoformat(sep=" ")
+    oldest = min((row.requested for row in rows), default="")
+    if len(rows) >= MOST_TASKS and oldest > since:
+        report.say(f"Note: only the newest {MOST_TASKS} tasks count, back to {oldest[:19]}.")
     if transfers:
         places = [place.place for place in found.archive.locations.values()]
         found.records = records_of(globus, rows, places)
@@ -122,9 +129,10 @@ def _document(found: Examination, site: str) -> dict[str, Any]:
         "locations": {alias: str(loc.place) for alias, loc in sorted(archive.locations.items())},
         "complete": found.complete, "folders": archive.folders, "entries": archive.entries,
         "files": sum(d.files for d in sets), "present": sum(d.present for d in sets),
-        "bytes": sum(d.bytes for d in sets), "checksums_compared": found.compared_checksums,
-        "resubmitted": found.resubmitted, "counts": by_kind(problems), "data_sets": sets,
-        "findings": problems,
+        "bytes": sum(d.bytes for d in sets), "compared": found.compared,
+        "checksums_compared": found.compared_checksums,
+        "resubmitted": found.resubmitted, "held_back": found.held_back,
+        "counts": by_kind(problems), "data_sets": sets, "findings": problems,
     }  # fmt: skip
 
 
@@ -142,6 +150,8 @@ def _show(report: Report, found: Examination, document: dict[str, Any]) -> None:
         f"are there, {human_bytes(document['bytes'])}; "
         f"{document['entries']:,} entries in {count(document['folders'], 'folder')} were listed."
     )
+    for one in found.compared:
+        report.say(f"{one.compared:,} of {count(one.lines, 'line')} of the {one.source} compared.")
     if found.wishes.save_baseline is not None:
         where = found.wishes.save_baseline
         report.say(f"The baseline is in {where}." if found.complete
@@ -149,6 +159,11 @@ def _show(report: Report, found: Examination, document: dict[str, Any]) -> None:
     if found.wishes.resubmit is not None:
         number = count(found.resubmitted, "file")
         report.say(f"{found.wishes.resubmit} has {number} to transfer again.")
+        if found.held_back:
+            report.say(
+                f"{count(found.held_back, 'more file')} would replace another size by one that no"
+                " manifest, baseline or record vouches for: not in it."
+            )
     if not document["findings"]:
         report.say("No findings.")
     else:
@@ -202,6 +217,7 @@ _EXPLANATIONS = {
     Wrong.CHECKSUM: "Files for which two sources have different checksums.",
     Wrong.CHANGED: "Files that were written again since the baseline was saved.",
     Wrong.VANISHED: "Files that a manifest or baseline has, of which nothing is left.",
+    Wrong.OUTSIDE: "Lines of a manifest or baseline that are about no storage location.",
     Wrong.BAD_PATH: "Rows of the database whose path cannot be one.",
     Wrong.NO_FILES: "Data sets of the database without any file.",
     Wrong.UNCLAIMED: "Data sets that no session calls archived.",

@@ -35,6 +35,8 @@ def mkdir(
     missing: list[str] = []
     path = place.path
     while (entry := _entry(globus, place.at(path))) is None:
+        if path == "/":
+            raise MapadminError(f"{place.at(path)} is not there: the collection has no root.")
         missing.insert(0, path)
         path = posixpath.dirname(path)
     if not entry.is_folder:
@@ -60,10 +62,12 @@ def rename(
 ) -> None:
     """Give a file or folder another name; nothing is ever replaced.
 
-    When only the new name is there, it was done before, and nothing is to be done.
+    What `rm` never deletes is never renamed, either. When only the new
+    name is there, it was done before, and nothing is to be done.
     """
     globus = open_globus(ctx.ensure_object(Admin))
     old = globus.place(where)
+    _refuse_roots(globus, old)
     folder = posixpath.dirname(old.path)
     goal = old.at(normal(new if "/" in new else posixpath.join(folder, new)))
     there, taken = _entry(globus, old), _entry(globus, goal)
@@ -93,7 +97,8 @@ def rm(
     """Delete files, and folders with -r, and wait until they are gone.
 
     The plan says what is in each folder, which is listed for that. Globus keeps no copy. A
-    collection's root, and the path that the site file gives it, are never deleted.
+    collection's root, the path that the site file gives it, and the places of storage locations
+    that it names ([globus.archive] moved), with all above them, are never deleted.
     """
     globus = open_globus(ctx.ensure_object(Admin))
     report = Report(as_json=as_json)
@@ -127,11 +132,18 @@ def rm(
 
 
 def _refuse_roots(globus: Globus, place: Place) -> None:
-    kept = ["/", *(c.path for c in globus.settings.collections.values()
-                   if c.id.lower() == place.collection.lower())]  # fmt: skip
-    for path in kept:
-        if normal(path) == place.path or normal(path).startswith(place.path.rstrip("/") + "/"):
-            raise UsageError(f"{place} holds all that the site keeps there: it is never deleted.")
+    """Raises UsageError for what the site file builds on, and for what is above it."""
+    known = globus.settings.collections.values()
+    kept = [
+        (place.collection, "/"), *((one.id, normal(one.path)) for one in known),
+        *((moved.collection, moved.path) for moved in globus.moved().values()),
+    ]  # fmt: skip
+    above = place.path.rstrip("/") + "/"
+    for collection, path in kept:
+        if collection.lower() == place.collection.lower() and f"{path}/".startswith(above):
+            raise UsageError(
+                f"{place} holds all that the site keeps there: it is never deleted or renamed."
+            )
 
 
 def _contents(globus: Globus, place: Place, report: Report) -> str:

@@ -51,7 +51,7 @@ def ls(
     and not followed. With --json a document a line.
     """
     globus = open_globus(ctx.ensure_object(Admin))
-    place = globus.place(where)
+    place = globus.place(where, search=True)
     report = Report(as_json=as_json)
     most = depth if recursive else 0
     tree = Tree(globus, place, most, hidden=hidden)
@@ -132,7 +132,7 @@ def du(
     The whole tree is listed, whatever the depth. A link counts as one file of no size.
     """
     globus = open_globus(ctx.ensure_object(Admin))
-    place = globus.place(where)
+    place = globus.place(where, search=True)
     report = Report(as_json=as_json)
     tree = Tree(globus, place, None)
     usage = Usage(place.path, depth)
@@ -154,7 +154,7 @@ def du(
 def stat(ctx: typer.Context, where: Where, as_json: Json = False) -> None:
     """One file or folder; a path that is not there is an error."""
     globus = open_globus(ctx.ensure_object(Admin))
-    place = globus.place(where)
+    place = globus.place(where, search=True)
     entry = globus.service.stat(place.collection, place.path)
     report = Report(as_json=as_json)
     if as_json:

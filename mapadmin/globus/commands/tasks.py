@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from mapadmin.admin import Admin, Mode
@@ -15,11 +16,11 @@ from mapadmin.core.plan import Plan
 from mapadmin.core.report import Report
 from mapadmin.core.tables import Column
 from mapadmin.core.text import human_bytes, one_line
-from mapadmin.globus.attention import ORDER, OVER, How, TaskRow, row_of
+from mapadmin.globus.attention import ORDER, OVER, How, Seen, TaskRow, row_of, seen_now
 from mapadmin.globus.changes import CancelStep
 from mapadmin.globus.commands._app import app
 from mapadmin.globus.model import is_uuid
-from mapadmin.globus.refusals import DeniedError
+from mapadmin.globus.refusals import DeniedError, MissingError, NoCollectionError
 from mapadmin.globus.session import Globus, open_globus
 from mapadmin.globus.waiting import STALLED_AFTER, Ended, look, wait_for
 from mapadmin.options import DryRun, Json, Yes
@@ -41,8 +42,9 @@ def tasks(
 ) -> None:
     """Transfers and deletions, what needs somebody first.
 
-    Failed, inactive (credentials or consent are gone), stalled (no bytes since the last look, and
-    the newest event is an error), paused, queued, within 6 hours of the deadline, then the rest.
+    Failed, inactive (credentials or consent are gone), stalled (no bytes for an hour, or what
+    globus.archive.stalled_hours says, and the newest event is an error), paused, queued, within 6
+    hours of the deadline, then the rest.
     """
     globus = open_globus(ctx.ensure_object(Admin))
     report = Report(as_json=as_json)
@@ -70,36 +72,56 @@ def gather(
 
     Remembers the bytes of those that run, for the next look.
     """
-    statuses = ["ACTIVE", "INACTIVE"] if active else []
-    query = f"status:{','.join(statuses)}" if statuses else ""
+    query = "status:ACTIVE,INACTIVE" if active else ""
     try:
         if not everybody:
             found = globus.service.tasks(query, most=most)
         else:
-            found = globus.service.all_tasks(statuses, most=most)
+            found = _everybodys(globus, report, active=active, most=most)
     except DeniedError:
         report.say("Note: this login has no activity monitor's role; these are its own tasks.")
-        found = globus.service.tasks(query, most=most)
+        found, everybody = globus.service.tasks(query, most=most), False
     memory = globus.state_folder / "globus-looks.json"
-    before: dict[str, int] = {}
-    with suppress(OSError, ValueError):
-        before = json.loads(memory.read_bytes())
-    rows = [_row(globus, task, before) for task in found]
-    now = {row.id: row.bytes for row in rows if row.how not in OVER}
-    if now != before:
+    before: dict[str, Seen] = {}
+    with suppress(OSError, msgspec.DecodeError):
+        before = msgspec.json.decode(memory.read_bytes(), type=dict[str, Seen])
+    now = datetime.now(UTC)
+    seen = {t["task_id"]: seen_now(t, before.get(t["task_id"]), now) for t in found}
+    rows = [_row(globus, t, now - seen[t["task_id"]].since, managed=everybody) for t in found]
+    kept = {row.id: seen[row.id] for row in rows if row.how not in OVER}
+    if kept != before:
         with suppress(MapadminError):  # a look that is not remembered is not worth failing for
             make_private_folder(memory.parent)
-            write_atomic(memory, json.dumps(now), mode=0o600)
+            write_atomic(memory, msgspec.json.encode(kept).decode(), mode=0o600)
     return sorted(rows, key=lambda row: ORDER[row.how])
 
 
-def _row(globus: Globus, task: dict[str, Any], before: dict[str, int]) -> TaskRow:
+def _everybodys(
+    globus: Globus, report: Report, *, active: bool, most: int
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What is not over, anywhere; and all of the site's collections, as far as one may see them."""
+    found = {str(task["task_id"]): task for task in globus.service.all_tasks(most=most)}
+    for name, collection in globus.settings.collections.items() if not active else ():
+        try:
+            tasks = globus.service.all_tasks(collection=collection.id, most=most)
+        except (DeniedError, MissingError, NoCollectionError):
+            report.say(f"Note: no activity monitor's role on {name}: only its tasks under way.")
+            continue
+        found |= {str(task["task_id"]): task for task in tasks}
+    newest = sorted(found.values(), key=lambda task: str(task["request_time"]), reverse=True)
+    return newest[:most]
+
+
+def _row(
+    globus: Globus, task: dict[str, Any], unmoved: timedelta, *, managed: bool
+) -> TaskRow:  # fmt: skip
     newest = None
     if task["status"] in ("ACTIVE", "INACTIVE") and task.get("faults"):
-        with suppress(DeniedError):
-            events = globus.service.events(str(task["task_id"]), most=1)
+        with suppress(DeniedError, MissingError):
+            events = globus.service.events(str(task["task_id"]), most=1, managed=managed)
             newest = events[0] if events else None
-    return row_of(task, newest=newest, bytes_before=before.get(str(task["task_id"])))
+    hours = globus.settings.archive.stalled_hours
+    return row_of(task, newest=newest, moves=unmoved < timedelta(hours=hours))
 
 
 def _whole(globus: Globus, number: str) -> str:

@@ -15,11 +15,11 @@ from mapadmin.core.plan import Plan
 from mapadmin.core.report import Report
 from mapadmin.core.text import count
 from mapadmin.globus.batch import Item, Sync, document, read_batch
-from mapadmin.globus.changes import TaskStep
+from mapadmin.globus.changes import TaskStep, under_way
 from mapadmin.globus.commands._app import app
 from mapadmin.globus.model import Place
 from mapadmin.globus.session import Globus, open_globus
-from mapadmin.options import DryRun, Json
+from mapadmin.options import DryRun, Json, Yes
 
 
 @app.command("transfer")
@@ -38,14 +38,18 @@ def transfer(
         bool, typer.Option("--skip-errors", help="Go on when a source file cannot be read.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until it has succeeded.")] = False,
+    yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Copy a file, or a folder with all below it, from one collection to another.
 
+    While a task of yours is under way that was submitted here for the same, that one is taken up.
+
     A batch file has a line `[-r] SOURCE DESTINATION` for each file (or folder, with -r), quoted as
     in a shell, and becomes one task. Checksums are verified and times kept. What is there, and not
-    older, is not copied again, so that running the same command twice does no harm.
+    older, is not copied again, so that running the same command twice does no harm. `--sync always`
+    replaces whatever is there, and asks first.
     """
     globus = open_globus(ctx.ensure_object(Admin))
     there, goal = globus.place(source), globus.place(destination)
@@ -54,16 +58,20 @@ def transfer(
 
     def started(number: str) -> None:
         numbers.append(number)
-        Report().say(f"Task {number} was submitted.")
+        Report().say(f"Task {number} {'does this already' if running else 'was submitted'}.")
 
     label = label or f"mapadmin to {goal.name}"
+    wanted = document(there, goal, items, sync=sync, label=label, skip=skip_errors)
+    running = under_way(globus.service, globus.submitted, wanted) if items else ""
     step = TaskStep(
-        action="transfer", target=f"{there} to {goal}", detail=_detail(items, sync),
-        kind="transfer", wait=wait, started=started,
-        document=document(there, goal, items, sync=sync, label=label, skip=skip_errors),
+        action="take up transfer" if running else "transfer",
+        target=f"{there} to {goal}", detail=_detail(items, sync),
+        kind="transfer", wait=wait, started=started, document=wanted,
+        destroys=sync is Sync.ALWAYS and not running, running=running,
     )  # fmt: skip
-    mode = Mode(dry_run=dry_run, as_json=as_json)
-    globus.perform(Plan((step,) if items else ()), mode)
+    mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
+    question = "Replace whatever is there, newer files included?"
+    globus.perform(Plan((step,) if items else ()), mode, question=question)
     if numbers and not as_json:
         Report().text(numbers[0])
 
@@ -81,10 +89,11 @@ def _single(globus: Globus, source: Place, destination: Place, typed: str) -> It
 
 def _read(batch: str, source: Place, destination: Place) -> list[Item]:
     try:
-        text = sys.stdin.read() if batch == "-" else Path(batch).read_text(encoding="utf-8")
+        data = sys.stdin.buffer.read() if batch == "-" else Path(batch).read_bytes()
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"Cannot read {batch}: {error}.") from None
-    return list(dict.fromkeys(read_batch(text.splitlines(), source, destination)))
+    return list(dict.fromkeys(read_batch(text.split("\n"), source, destination)))
 
 
 def _detail(items: list[Item], sync: Sync) -> str:

@@ -4,6 +4,8 @@ latency         seconds before every answer of Transfer
 rate            requests a second, over 10 s; what is above gets a 429 with Retry-After
 token_seconds   how long tokens live that are given from now on (default: two days)
 expired_before  tokens given before this Unix time are refused with 401
+most            entries that one listing gives at most
+total           "none": listings do not say how many there are; "wrong": one more than there are
 failures        [{"match": regex over "METHOD path?query", "status": 503, "code": "…",
                   "message": "…", "times": 2, "skip": 1, "headers": {…}}]
 tasks           [{"match": regex over the label and the paths, "then": "stall", "fail",

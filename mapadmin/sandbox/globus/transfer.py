@@ -66,11 +66,14 @@ class TransferApi:
             found = [entry for entry in found if not str(entry["name"]).startswith(".")]
         found = files.filtered(found, request.query.get("filter", ""))
         offset = request.number("offset", 0)
-        limit = min(request.number("limit", _MOST), _MOST)
+        limit = min(request.number("limit", _MOST), int(self.world.faults.setting("most", _MOST)))
+        total = {"none": {}, "wrong": {"total": len(found) + 1}}.get(
+            self.world.faults.setting("total", ""), {"total": len(found)}
+        )
         part = found[offset : offset + limit]
         return Answer(
             {"DATA_TYPE": "file_list", "DATA": part, "path": path.rstrip("/") + "/",
-             "absolute_path": path, "endpoint": key, "length": len(part), "total": len(found),
+             "absolute_path": path, "endpoint": key, "length": len(part), **total,
              "offset": offset, "limit": limit, "rename_supported": True}
         )  # fmt: skip
 
@@ -108,9 +111,16 @@ class TransferApi:
     def all_tasks(self, request: Request) -> Answer:
         self._want_manager(request)
         found = list(self.world.state.tasks.values())
-        wanted = request.query.get("filter_status", "").split(",")
-        rows = [t["document"] for t in reversed(found) if wanted == [""]
-                or t["document"]["status"] in wanted]  # fmt: skip
+        wanted = set(filter(None, request.query.get("filter_status", "").split(",")))
+        place = request.query.get("filter_endpoint")
+        if not place and not (wanted and wanted <= {"ACTIVE", "INACTIVE"}):
+            raise bad_request("filter_endpoint is required, unless filter_status is of what runs")
+        ends = ("source_endpoint_id", "destination_endpoint_id")
+        rows = [
+            row for task in reversed(found) for row in [task["document"]]
+            if (not wanted or row["status"] in wanted)
+            and (not place or place in [row[end] for end in ends])
+        ]  # fmt: skip
         begin = int(request.query.get("last_key") or 0)
         more = begin + 100 < len(rows)
         return Answer(
