@@ -12,7 +12,6 @@ from mapadmin.core.text import count
 from mapadmin.db.statements import identifier
 from mapadmin.pipeline.cascade import (
     Cascade,
-    ForeignKey,
     Touched,
     find_table,
     foreign_keys,
@@ -20,6 +19,7 @@ from mapadmin.pipeline.cascade import (
     primary_key,
     rows_to_delete,
 )
+from mapadmin.pipeline.innodb_keys import innodb_keys, refuse_unsafe
 from mapadmin.pipeline.inventory import project_schemas, schemas_like
 from mapadmin.pipeline.names import TableName
 from mapadmin.pipeline.remote import run_helper
@@ -40,14 +40,13 @@ class OutdatedPart:
         settings = work.site.settings.cleanup
         if settings.outdated:
             server = work.database.server
-            keys = foreign_keys(server)
             ours = set(schemas_like(server, project_schemas(work.site)))
             for rule in settings.outdated:
                 if work.out_of_time:
                     result.finished = False
                     return
                 try:
-                    _follow(work, result, rule, keys, ours)
+                    _follow(work, result, rule, ours)
                 except UnreachableError:
                     raise
                 except MapadminError as error:
@@ -56,16 +55,17 @@ class OutdatedPart:
             clean_stage(work, result, stage)
 
 
-def _follow(
-    work: Work, result: PartResult, rule: OutdatedRule, keys: Sequence[ForeignKey], ours: set[str]
-) -> None:
+def _follow(work: Work, result: PartResult, rule: OutdatedRule, ours: set[str]) -> None:
     """Carry out one rule, or say what it would do. Raises MapadminError when it may not be."""
     server = work.database.server
+    keys = foreign_keys(server)
     target = find_table(server, rule.schema, rule.table)
     cascade = preview(server, keys, target, condition_of(rule, primary_key(server, target)))
     if not cascade.rows:
         return
     _refuse(work, rule, cascade, ours)
+    parents = [table for table in cascade.descendants if table.schema in ours]
+    refuse_unsafe(innodb_keys(server), keys, parents, ours)
     items = [_item(rule, one) for one in cascade.touched]
     if work.dry_run:
         for item in items:

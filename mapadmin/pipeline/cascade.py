@@ -47,6 +47,8 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True):
     target: TableName
     condition: str
     touched: tuple[Touched, ...]
+    descendants: tuple[TableName, ...]
+    """The target and every table that hangs on it, those without such rows included."""
     whole: int
     """Rows of the target, those included that stay."""
 
@@ -125,7 +127,10 @@ def preview(
         rows = dict(server.query(f"WITH {', '.join(parts)} {counts}", ()))
         ((whole,),) = server.query(f"SELECT COUNT(*) FROM {_sql(target)}", ())
     touched = tuple(Touched(table, int(rows[n])) for n, table in enumerate(order) if rows[n])
-    return Cascade(target=target, condition=condition, touched=touched, whole=int(whole))
+    return Cascade(
+        target=target, condition=condition, touched=touched, descendants=tuple(order),
+        whole=int(whole),
+    )  # fmt: skip
 
 
 def rows_to_delete(

@@ -111,6 +111,55 @@ def test_a_persons_own_rows_stop_the_delete(lab: Lab, one: Pipeline) -> None:
     assert "outdated 2 items, 1 failure" in ran.err
 
 
+NOTES = (
+    "CREATE DATABASE alice_notes",
+    (
+        "CREATE TABLE alice_notes.note (session INT PRIMARY KEY, FOREIGN KEY (session) REFERENCES"
+        " map_lab.__spikes (session) ON DELETE {rule}) ENGINE=InnoDB"
+    ),
+)
+
+
+@pytest.mark.parametrize("rule", ["CASCADE", "RESTRICT"])
+def test_a_foreign_key_out_of_sight_stops_it(lab: Lab, one: Pipeline, rule: str) -> None:
+    """By CASCADE, the server itself would delete rows that nobody has counted."""
+    lab.server.sql(
+        *(text.format(rule=rule) for text in NOTES),
+        "INSERT INTO alice_notes.note SELECT session FROM map_lab.__spikes",
+        "CREATE DATABASE IF NOT EXISTS mapadmin",
+        "CREATE USER limited@'%' IDENTIFIED BY 'pw'",
+        "GRANT PROCESS ON *.* TO limited@'%'",
+        "GRANT ALL ON `map\\_%`.* TO limited@'%'",
+        "GRANT ALL ON mapadmin.* TO limited@'%'",
+    )
+    lab.user, lab.password = "limited", "pw"
+    rules(lab, one, SHORT)
+    for more in (["--dry-run"], ["--yes"], ["--yes", "--force"]):
+        ran = lab.run("cleanup", "outdated", *more)
+        assert ran.code == 1
+        assert "alice_notes.note" in ran.err
+    lab.server.sql("GRANT SELECT ON *.* TO limited@'%'")  # as is advised
+    ran = lab.run("cleanup", "outdated", "--yes")
+    assert (ran.code, "3 rows of alice_notes.Note" in ran.err) == (1, True)
+    assert (rows(lab, "map_lab.__spikes"), rows(lab, "alice_notes.note")) == (10, 10)
+
+
+@ON_MARIADB
+@pytest.mark.parametrize("rule", ["CASCADE", "SET NULL"])
+def test_a_key_that_deletes_by_itself_stops_it_without_rows(
+    lab: Lab, one: Pipeline, rule: str
+) -> None:
+    """A row could come in until the delete is there."""
+    lab.server.sql(*(text.format(rule=rule).replace("PRIMARY KEY", "") for text in NOTES))
+    rules(lab, one, SHORT)
+    ran = lab.run("cleanup", "outdated", "--yes")
+    assert (ran.code, "alice_notes.note, outside the pipeline, is ON DELETE" in ran.err) == (
+        1,
+        True,
+    )
+    assert rows(lab, "map_lab.__spikes") == 10
+
+
 @ON_MARIADB
 def test_a_persons_row_that_comes_in_between_stops_it_too(lab: Lab, one: Pipeline) -> None:
     """What counts is what was counted: the helper deletes from no other table."""
