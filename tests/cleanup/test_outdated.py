@@ -246,6 +246,28 @@ def test_bad_rules_delete_nothing_and_say_why(lab: Lab, one: Pipeline) -> None:
 
 
 @ON_MARIADB
+@pytest.mark.parametrize(("engine", "left", "code"), [("InnoDB", 8, 0), ("MyISAM", 10, 1)])
+def test_what_comes_to_match_meanwhile_stays(
+    lab: Lab, one: Pipeline, engine: str, left: int, code: int
+) -> None:
+    """The limits hold for the rows that are deleted, not only for those that were counted."""
+    lab.server.sql(
+        f"CREATE TABLE map_lab.limits (n INT) ENGINE={engine}",
+        "INSERT INTO map_lab.limits VALUES (2)",
+    )
+    condition = "SLEEP(0.4) = 0 AND session <= (SELECT MAX(n) FROM map_lab.limits)"
+    rules(lab, one, SHORT.replace("session <= 3 AND made_by LIKE '%:%'", condition))
+    running = lab.start("cleanup", "outdated", "--yes")
+    sleeping = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'User sleep'"
+    while running.poll() is None and lab.server.sql(sleeping) == ((0,),):
+        time.sleep(0.02)
+    lab.server.sql("UPDATE map_lab.limits SET n = 4")
+    _, said = running.communicate()
+    assert (running.returncode, rows(lab, "map_lab.__spikes")) == (code, left), said
+    assert ("a moment later" in said) == (code == 1), said
+
+
+@ON_MARIADB
 def test_a_query_that_yields_keys(lab: Lab, one: Pipeline) -> None:
     query = "SELECT session FROM map_lab.session WHERE session % 5 = 0"
     rules(lab, one, f'name = "q"\nschema = "map_lab"\ntable = "__spikes"\nquery = "{query}"')
