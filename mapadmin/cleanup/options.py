@@ -138,6 +138,8 @@ def _tell(report: Report, run: Run, *, quiet: bool) -> None:
     if planned:
         sized = any(item.bytes for _, item in planned)
         report.print_table(planned, _COLUMNS if sized else _COLUMNS[:-1])
+    for note in run.notes:
+        report.say(f"Note: {note}")
     for part in run.parts:
         if (hidden := part.items - sum(item.count for item in part.planned)) > 0 and run.dry_run:
             report.say(f"{part.part}: … and {hidden} more.")

@@ -50,6 +50,8 @@ class Run(msgspec.Struct, kw_only=True):
     dry_run: bool
     seconds: float = 0.0
     parts: list[PartResult] = msgspec.field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
+    """What a person should know of the run as a whole."""
 
     @property
     def failed(self) -> bool:
@@ -58,7 +60,8 @@ class Run(msgspec.Struct, kw_only=True):
     @property
     def quiet(self) -> bool:
         """Nothing was done and there is nothing to say."""
-        return not any(part.items or part.failures or part.notes for part in self.parts)
+        said = any(part.items or part.failures or part.notes for part in self.parts)
+        return not said and not self.notes
 
     def summary(self) -> str:
         """One line for a log."""
@@ -100,8 +103,8 @@ def run_parts(admin: Admin, parts: Sequence[Part], how: How, report: Report) -> 
         )  # fmt: skip
         error = ""
         try:
-            if not how.dry_run:
-                refuse_beside_legacy(work)
+            if not how.dry_run and (note := refuse_beside_legacy(work)):
+                run.notes.append(note)
             for part in parts:
                 run.parts.append(_run_one(part, work))
         except (MapadminError, Interrupted) as problem:

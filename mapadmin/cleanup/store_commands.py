@@ -94,7 +94,7 @@ def _reconcile(admin: Admin, store: str | None, given: Given, *, collect: bool) 
 
 def _tell(report: Report, run: Run, numbers: dict[str, int], *, collect: bool) -> None:
     (result,) = run.parts
-    for note in result.notes:
+    for note in (*run.notes, *result.notes):
         report.say(note)
     for failure in result.failures:
         report.say(f"Error: {failure}")
