@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from mapadmin.cleanup.parts import Item, PartResult, Work
@@ -25,7 +26,7 @@ from mapadmin.pipeline.cascade import (
 from mapadmin.pipeline.innodb_keys import innodb_keys, refuse_unsafe
 from mapadmin.pipeline.inventory import project_schemas, schemas_like
 from mapadmin.pipeline.names import TableName
-from mapadmin.pipeline.remote import run_helper
+from mapadmin.pipeline.remote import listening, run_helper
 
 if TYPE_CHECKING:
     from mapadmin.db.server import Server
@@ -89,8 +90,12 @@ def _follow(work: Work, result: PartResult, rule: OutdatedRule, ours: set[str]) 
         "schemas": sorted({one.table.schema for one in cascade.touched}),
     }
     with work.journalled(items):
-        with work.progress(f"Deleting by rule {rule.name}", total=len(pages)) as bar:
-            for answer in run_helper(work.site, request):
+        with (
+            listening(server) as lock,
+            closing(run_helper(work.site, {**request, "while_held": lock})) as answers,
+            work.progress(f"Deleting by rule {rule.name}", total=len(pages)) as bar,
+        ):
+            for answer in answers:
                 if answer["event"] == "deleted":
                     bar.advance()
                 if work.out_of_time:

@@ -7,12 +7,16 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mapadmin.core.errors import MapadminError
-from mapadmin.pipeline.remote import run_helper
+from mapadmin.core.secret import Secret
+from mapadmin.db.server import connect
+from mapadmin.pipeline.remote import listening, run_helper
 from mapadmin.site.folder import load_site
 from tests.lab import Lab
 from tests.pipeline.environments import Pipeline, python_of
@@ -30,6 +34,18 @@ def rules(lab: Lab, one: Pipeline, *texts: str, more: str = "") -> None:
 def rows(lab: Lab, table: str) -> int:
     ((number,),) = lab.server.sql(f"SELECT COUNT(*) FROM {table}")
     return int(str(number))
+
+
+@contextmanager
+def listens(lab: Lab) -> Iterator[str]:
+    """The lock without which the helper deletes nothing, on a connection of its own."""
+    site = load_site(lab.folder)
+    server = connect(site.database, Secret(lab.password), site.folder)
+    try:
+        with listening(server) as lock:
+            yield lock
+    finally:
+        server.close()
 
 
 SHORT = """
@@ -87,9 +103,11 @@ def test_older_datajoints_delete_their_own(lab: Lab, one: Pipeline) -> None:
         "do": "delete", "table": "`map_lab`.`__spikes`", "restrictions": ["session = 9"],
         "allowed": ["`map_lab`.`__spikes`"], "schemas": ["map_lab"],
     }  # fmt: skip
-    site = load_site(lab.folder)
-    with pytest.raises(MapadminError, match=r"rows of .* hang on it, which were not there"):
-        list(run_helper(site, request))
+    with (
+        listens(lab) as lock,
+        pytest.raises(MapadminError, match=r"rows of .* hang on it, which were not there"),
+    ):
+        list(run_helper(load_site(lab.folder), {**request, "while_held": lock}))
     assert (rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")) == (7, 7)
 
 
@@ -218,6 +236,49 @@ def test_killed_again_and_again_it_finishes(lab: Lab, one: Pipeline) -> None:
     assert running.returncode == 0, said
     assert (rows(lab, "map_lab.__spikes"), rows(lab, "map_lab.__spike_report")) == (7, 7)
     assert kills > 2
+
+
+# Like `docker exec -i`: what it has started does not end with it.
+OUTLIVED = """import subprocess, sys, time
+out = open(sys.argv[1], "w+b", buffering=0)
+child = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=out, start_new_session=True)
+child.stdin.write(sys.stdin.buffer.read())
+child.stdin.close()
+answers = open(sys.argv[1], "rb")
+while True:
+    ended = child.poll() is not None
+    sys.stdout.buffer.write(answers.read())
+    sys.stdout.flush()
+    if ended:
+        sys.exit(child.returncode)
+    time.sleep(0.05)
+"""
+
+
+@ON_MARIADB
+@pytest.mark.parametrize("one", [0, 12], indirect=True)
+def test_a_helper_that_outlives_its_command_ends_with_mapadmin(lab: Lab, one: Pipeline) -> None:
+    program, answers = one.folder / "outlived.py", one.folder / "answers"
+    program.write_text(OUTLIVED)
+    rules(lab, one, SHORT)
+    site_file = lab.folder / "mapadmin.toml"
+    shell = json.dumps([python_of(0), str(program), str(answers)])[:-1]
+    site_file.write_text(site_file.read_text().replace("command = [", f"command = {shell}, "))
+    tables = ["`map_lab`.`__spikes`", "`map_lab`.`__spike_report`"]
+    request = {
+        "do": "delete", "table": tables[0], "allowed": tables, "schemas": ["map_lab"],
+        "restrictions": [f"session = {n} AND SLEEP(0.3) = 0" for n in range(1, 11)],
+    }  # fmt: skip
+    with listens(lab) as lock:
+        running = run_helper(load_site(lab.folder), {**request, "while_held": lock})
+        assert next(running)["event"] == "deleted"
+        running.close()
+    deadline = time.monotonic() + 60
+    while b'"error"' not in answers.read_bytes():
+        assert time.monotonic() < deadline, answers.read_bytes()
+        time.sleep(0.1)
+    assert "does not listen any more" in answers.read_text()
+    assert 7 <= rows(lab, "map_lab.__spikes") == rows(lab, "map_lab.__spike_report") <= 9
 
 
 BAD = [
