@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mapadmin.cleanup.stage import _is_unchanged, _old_files
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.secret import Secret
 from mapadmin.db.server import connect
@@ -367,6 +368,7 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
     contents = {
         "a/old.png": b"old",
         "a/new.png": b"new",
+        "c/d/only.png": b"only",
         "b/other.png": b"other",
         "b/gone.png": b"x",
         "b/last.png": b"the last copy",
@@ -394,6 +396,12 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
                 f" contents_hash) VALUES (X'{md5(name.encode())}', {len(content)}, '{name}',"
                 f" X'{md5(tracked)}')"
             )
+    odd = Path(os.fsdecode(bytes(stage) + b"/e/\xff.png"))
+    odd.parent.mkdir()
+    odd.write_bytes(b"a name that is not UTF-8")
+    for path in (odd, stage / "c" / "d", stage / "c"):
+        os.utime(path, (time.time() - 30 * 86400,) * 2)
+    (stage / "young").mkdir()
     lab.roles = (
         f"[stores.report_store]\nprotocol = 'file'\nlocation = {json.dumps(str(store))}\n"
         "[cleanup]\nparts = ['outdated']\n[[cleanup.stage]]\nstore = 'report_store'\n"
@@ -401,11 +409,14 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
     )
     lab.write_site()
     planned = lab.ok("cleanup", "--dry-run", "--json").json["parts"][0]
-    assert (planned["items"], planned["bytes"]) == (1, 3)
+    assert (planned["items"], planned["bytes"]) == (2, 7)
     ran = lab.ok("cleanup")
-    assert "outdated 1 item (3 B)" in ran.err
+    assert "outdated 2 items (7 B)" in ran.err
     left = {str(path.relative_to(stage)) for path in stage.rglob("*.png")}
-    assert left == set(contents) - {"a/old.png"}
+    assert left == set(contents) - {"a/old.png", "c/d/only.png"} | {os.fsdecode(b"e/\xff.png")}
+    # Empty since then: gone. Empty, but young: somebody may be about to fill it.
+    assert (stage / "young").is_dir()
+    assert not (stage / "c").exists()
     store.rename(tmp_path / "not mounted")
     os.utime(stage / "a/new.png", (time.time() - 30 * 86400,) * 2)
     ran = lab.run("cleanup")
@@ -414,6 +425,19 @@ def test_stage_loses_old_copies_of_what_the_store_has(lab: Lab, tmp_path: Path) 
     lab.write_site()
     ran = lab.run("cleanup")
     assert (ran.code, "has no [stores.report_store]" in ran.err) == (1, True)
+
+
+def test_a_staged_file_that_changed_since_it_was_compared_stays(tmp_path: Path) -> None:
+    for name in ("same", "longer", "later", "link"):
+        path = tmp_path / name
+        path.write_bytes(b"staged")
+        os.utime(path, (1, 1))
+    found = list(_old_files(tmp_path, tmp_path.stat().st_dev, time.time()))
+    (tmp_path / "longer").write_bytes(b"staged again")
+    os.utime(tmp_path / "later", (1, 2))
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("same")
+    assert {one.path.name for one in found if _is_unchanged(one)} == {"same"}
 
 
 def md5(content: bytes) -> str:
