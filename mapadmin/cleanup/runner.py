@@ -106,7 +106,8 @@ def run_parts(admin: Admin, parts: Sequence[Part], how: How, report: Report) -> 
             if not how.dry_run and (note := refuse_beside_legacy(work)):
                 run.notes.append(note)
             for part in parts:
-                run.parts.append(_run_one(part, work))
+                run.parts.append(PartResult(part=part.name))
+                _run_one(part, work, run.parts[-1])
         except (MapadminError, Interrupted) as problem:
             error = str(problem)
             raise
@@ -126,15 +127,17 @@ def _timed(result: PartResult) -> Iterator[None]:
         result.seconds = round(time.monotonic() - begun, 3)
 
 
-def _run_one(part: Part, work: Work) -> PartResult:
-    result = PartResult(part=part.name)
+def _run_one(part: Part, work: Work, result: PartResult) -> None:
     with _timed(result):
         if work.out_of_time:
             result.finished = False
             result.notes.append("not begun: the time was up")
-            return result
+            return
         try:
             part.run(work, result)
+        except Interrupted:
+            result.finished = False
+            raise
         except MapadminError as error:
             result.fail("", error)
         except Exception as error:
@@ -143,7 +146,6 @@ def _run_one(part: Part, work: Work) -> PartResult:
             result.failures.append(
                 f"something unexpected happened: {type(error).__name__}: {error}"
             )
-    return result
 
 
 def _only_one(admin: Admin, stack: ExitStack) -> Database:

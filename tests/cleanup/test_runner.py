@@ -73,6 +73,7 @@ def test_one_at_a_time(lab: Lab) -> None:
     assert jobs_left(lab, "map_lab") == 1
     ends = lab.ok("journal", "--json").json
     assert ends[-1]["error"] == "interrupted"
+    assert "jobs 0 items, not finished" in json.dumps(ends[-1])
 
 
 def test_quiet_when_there_is_nothing(lab: Lab) -> None:
@@ -248,6 +249,13 @@ def test_a_cron_line_and_systemd_units(lab: Lab, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert jobs_left(lab, "map_lab") == 0
     assert "# LAB_PASSWORD=" in crontab
+    lab.roles += (
+        "\n[stores.s]\nprotocol = 's3'\nendpoint = 'host'\nbucket = 'b'\nlocation = 'l'\n"
+        "access_key = 'env:STORE_KEY'\nsecret_key = 'env:STORE_SECRET'\n"
+    )
+    lab.write_site()
+    named = lab.ok("cleanup", "schedule").out
+    assert all(f"# {name}=" in named for name in ("LAB_PASSWORD", "STORE_KEY", "STORE_SECRET"))
     assert lab.password not in crontab
     units = lab.ok("cleanup", "schedule", "systemd", "--at", "4:05").out
     assert f"ExecStart={command}" in units
