@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -95,21 +96,36 @@ def takes_given(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
 def clean_up(admin: Admin, parts: Callable[[], Sequence[Part]], given: Given) -> None:
     """Run parts, tell what came of it, write the metrics; exits with 1 when a part failed."""
     report = Report(as_json=given.as_json)
-    try:
+    with unless_locked(given, report) as skipped:
         run = run_parts(admin, parts(), given.how, report)
+    if skipped:
+        if given.as_json:
+            report.document(Run(site=admin.site.name, dry_run=given.dry_run))
+        raise typer.Exit(0)
+    _tell(report, run, quiet=given.quiet)
+    put_metrics(admin, run, given)
+    raise typer.Exit(exit_code(run))
+
+
+@contextmanager
+def unless_locked(given: Given, report: Report) -> Iterator[list[str]]:
+    """Run a cleanup in the body; the list gets why not, with --skip-locked, if another one runs."""
+    skipped: list[str] = []
+    try:
+        yield skipped
     except LockedError as error:
         if not given.skip_locked:
             raise
+        skipped.append(error.message)
         if not given.quiet:
             report.say(f"Skipped: {error.message}")
-        if given.as_json:
-            report.document(Run(site=admin.site.name, dry_run=given.dry_run))
-        raise typer.Exit(0) from None
+
+
+def put_metrics(admin: Admin, run: Run, given: Given) -> None:
+    """What --metrics asks for, last of all: an error here is not to hide what was done."""
     if given.metrics is not None and not given.dry_run:
         make_private_folder(admin.site.state_folder)
         write_metrics(given.metrics, admin.site.state_folder / "cleanup-metrics.json", run)
-    _tell(report, run, quiet=given.quiet)
-    raise typer.Exit(exit_code(run))
 
 
 def _tell(report: Report, run: Run, *, quiet: bool) -> None:
@@ -122,6 +138,8 @@ def _tell(report: Report, run: Run, *, quiet: bool) -> None:
     if planned:
         sized = any(item.bytes for _, item in planned)
         report.print_table(planned, _COLUMNS if sized else _COLUMNS[:-1])
+    for note in run.notes:
+        report.say(f"Note: {note}")
     for part in run.parts:
         if (hidden := part.items - sum(item.count for item in part.planned)) > 0 and run.dry_run:
             report.say(f"{part.part}: … and {hidden} more.")

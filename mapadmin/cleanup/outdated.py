@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from mapadmin.cleanup.parts import Item, PartResult, Work
@@ -19,12 +21,15 @@ from mapadmin.pipeline.cascade import (
     preview,
     primary_key,
     rows_to_delete,
+    snapshot,
 )
+from mapadmin.pipeline.innodb_keys import innodb_keys, refuse_unsafe
 from mapadmin.pipeline.inventory import project_schemas, schemas_like
 from mapadmin.pipeline.names import TableName
-from mapadmin.pipeline.remote import run_helper
+from mapadmin.pipeline.remote import listening, run_helper
 
 if TYPE_CHECKING:
+    from mapadmin.db.server import Server
     from mapadmin.site import OutdatedRule, Site
 
 TOGETHER = 100  # rows of the rule's own table in one transaction
@@ -40,14 +45,13 @@ class OutdatedPart:
         settings = work.site.settings.cleanup
         if settings.outdated:
             server = work.database.server
-            keys = foreign_keys(server)
             ours = set(schemas_like(server, project_schemas(work.site)))
             for rule in settings.outdated:
                 if work.out_of_time:
                     result.finished = False
                     return
                 try:
-                    _follow(work, result, rule, keys, ours)
+                    _follow(work, result, rule, ours)
                 except UnreachableError:
                     raise
                 except MapadminError as error:
@@ -56,16 +60,19 @@ class OutdatedPart:
             clean_stage(work, result, stage)
 
 
-def _follow(
-    work: Work, result: PartResult, rule: OutdatedRule, keys: Sequence[ForeignKey], ours: set[str]
-) -> None:
+def _follow(work: Work, result: PartResult, rule: OutdatedRule, ours: set[str]) -> None:
     """Carry out one rule, or say what it would do. Raises MapadminError when it may not be."""
     server = work.database.server
+    keys = foreign_keys(server)
     target = find_table(server, rule.schema, rule.table)
-    cascade = preview(server, keys, target, condition_of(rule, primary_key(server, target)))
-    if not cascade.rows:
-        return
-    _refuse(work, rule, cascade, ours)
+    with snapshot(server):
+        cascade = preview(server, keys, target, condition_of(rule, primary_key(server, target)))
+        if not cascade.rows:
+            return
+        _refuse(work, rule, cascade, ours)
+        pages = rows_to_delete(server, cascade, together=TOGETHER)
+    parents = [table for table in cascade.descendants if table.schema in ours]
+    refuse_unsafe(innodb_keys(server), keys, parents, ours)
     items = [_item(rule, one) for one in cascade.touched]
     if work.dry_run:
         for item in items:
@@ -75,7 +82,6 @@ def _follow(
         tables = ", ".join(f"{one.rows} of {one.table}" for one in cascade.touched)
         result.notes.append(f"rule {rule.name!r}: nothing is deleted without --yes ({tables})")
         return
-    pages = rows_to_delete(server, target, cascade.condition, together=TOGETHER)
     request = {
         "do": "delete",
         "table": Touched(target, 0).full_name,
@@ -84,28 +90,41 @@ def _follow(
         "schemas": sorted({one.table.schema for one in cascade.touched}),
     }
     with work.journalled(items):
-        with work.progress(f"Deleting by rule {rule.name}", total=len(pages)) as bar:
-            for answer in run_helper(work.site, request):
+        with (
+            listening(server) as lock,
+            closing(run_helper(work.site, {**request, "while_held": lock})) as answers,
+            work.progress(f"Deleting by rule {rule.name}", total=len(pages)) as bar,
+        ):
+            for answer in answers:
                 if answer["event"] == "deleted":
                     bar.advance()
                 if work.out_of_time:
                     result.finished = False
                     break
-        left = preview(server, keys, target, cascade.condition)
-        _account_for(result, items, cascade, left)
+        _account_for(result, items, cascade, _left(server, keys, target, pages))
+
+
+def _left(
+    server: Server, keys: Sequence[ForeignKey], target: TableName, pages: Sequence[str]
+) -> Counter[TableName]:
+    """How many rows of each table are still there, of those that were to be deleted."""
+    left: Counter[TableName] = Counter()
+    with snapshot(server):
+        for page in pages:
+            for one in preview(server, keys, target, page.replace("%", "%%")).touched:
+                left[one.table] += one.rows
+    return left
 
 
 def _account_for(
-    result: PartResult, items: Sequence[Item], before: Cascade, after: Cascade
+    result: PartResult, items: Sequence[Item], before: Cascade, left: Counter[TableName]
 ) -> None:
     """Count what is gone, which is less than planned when the time was up."""
-    left = {one.table: one.rows for one in after.touched}
     for one, item in zip(before.touched, items, strict=True):
-        result.add(
-            Item(action=item.action, target=item.target, count=one.rows - left.get(one.table, 0))
-        )
+        gone = max(0, one.rows - left[one.table])
+        result.add(Item(action=item.action, target=item.target, count=gone))
     if left and result.finished:
-        raise MapadminError(f"{after.rows} rows are still there, or have been made anew.")
+        raise MapadminError(f"{left.total()} rows are still there, or have been made anew.")
 
 
 def condition_of(rule: OutdatedRule, primary: Sequence[str]) -> str:

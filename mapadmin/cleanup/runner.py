@@ -50,6 +50,8 @@ class Run(msgspec.Struct, kw_only=True):
     dry_run: bool
     seconds: float = 0.0
     parts: list[PartResult] = msgspec.field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
+    """What a person should know of the run as a whole."""
 
     @property
     def failed(self) -> bool:
@@ -58,7 +60,8 @@ class Run(msgspec.Struct, kw_only=True):
     @property
     def quiet(self) -> bool:
         """Nothing was done and there is nothing to say."""
-        return not any(part.items or part.failures or part.notes for part in self.parts)
+        said = any(part.items or part.failures or part.notes for part in self.parts)
+        return not said and not self.notes
 
     def summary(self) -> str:
         """One line for a log."""
@@ -100,10 +103,11 @@ def run_parts(admin: Admin, parts: Sequence[Part], how: How, report: Report) -> 
         )  # fmt: skip
         error = ""
         try:
-            if not how.dry_run:
-                refuse_beside_legacy(work)
+            if not how.dry_run and (note := refuse_beside_legacy(work)):
+                run.notes.append(note)
             for part in parts:
-                run.parts.append(_run_one(part, work))
+                run.parts.append(PartResult(part=part.name))
+                _run_one(part, work, run.parts[-1])
         except (MapadminError, Interrupted) as problem:
             error = str(problem)
             raise
@@ -123,15 +127,17 @@ def _timed(result: PartResult) -> Iterator[None]:
         result.seconds = round(time.monotonic() - begun, 3)
 
 
-def _run_one(part: Part, work: Work) -> PartResult:
-    result = PartResult(part=part.name)
+def _run_one(part: Part, work: Work, result: PartResult) -> None:
     with _timed(result):
         if work.out_of_time:
             result.finished = False
             result.notes.append("not begun: the time was up")
-            return result
+            return
         try:
             part.run(work, result)
+        except Interrupted:
+            result.finished = False
+            raise
         except MapadminError as error:
             result.fail("", error)
         except Exception as error:
@@ -140,7 +146,6 @@ def _run_one(part: Part, work: Work) -> PartResult:
             result.failures.append(
                 f"something unexpected happened: {type(error).__name__}: {error}"
             )
-    return result
 
 
 def _only_one(admin: Admin, stack: ExitStack) -> Database:

@@ -75,8 +75,14 @@ def _command(site: Site) -> str:
 def _variables(site: Site) -> dict[str, str]:
     """Environment variables that the site's secrets come from: a cron job has none of them."""
     named = {"database.password": site.database.password}
+    for name, store in site.settings.stores.items():
+        named |= {f"stores.{name}.access_key": store.access_key}
+        named |= {f"stores.{name}.secret_key": store.secret_key}
+    found: dict[str, list[str]] = {}
+    for setting, reference in named.items():
+        if reference.startswith("env:"):
+            found.setdefault(reference.removeprefix("env:"), []).append(setting)
     return {
-        reference.removeprefix("env:"): f"{setting}; better a file: reference"
-        for setting, reference in named.items()
-        if reference.startswith("env:")
+        variable: f"{', '.join(settings)}; better a file: reference"
+        for variable, settings in found.items()
     }

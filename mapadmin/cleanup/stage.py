@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import msgspec
 from mapadmin.cleanup.parts import Item, PartResult, Work
 from mapadmin.core.errors import MapadminError
 from mapadmin.core.text import count, human_bytes
+from mapadmin.pipeline.stores_layout import hash_of
 from mapadmin.site import expand
 
 if TYPE_CHECKING:
@@ -53,18 +55,19 @@ def clean_stage(work: Work, result: PartResult, stage: StageFolder) -> None:
     before = time.time() - stage.days * 86400
     files = _old_files(folder, device, before)
     others = 0
+    ages = _Ages()
     while batch := list(islice(files, _BATCH)):
         tracked = _tracked(work, tables, folder, batch)
         # A row may have lost its file: then this is the last copy.
         copies = [one for one in tracked if backend.exists(_key(folder, one))]
         others += len(batch) - len(copies)
-        _remove(work, result, folder, copies)
+        _remove(work, result, folder, copies, ages)
         if work.out_of_time:
             result.finished = False
             return
     result.details["stage_only"] = result.details.get("stage_only", 0) + others
     if not work.dry_run:
-        _remove_empty(folder, before)
+        _remove_empty(folder, device, before, ages)
 
 
 def _refuse(work: Work, folder: Path) -> None:
@@ -104,10 +107,7 @@ def _tracked(
     work: Work, tables: Sequence[OwnTable], folder: Path, files: Sequence[_File]
 ) -> list[_File]:
     """Those that the store tracks with the same content: by their path, as DataJoint does."""
-    by_hash = {
-        hashlib.md5(_key(folder, file).encode(), usedforsecurity=False).digest(): file
-        for file in files
-    }
+    by_hash = {hash_of(_key(folder, file)): file for file in files}
     found: list[_File] = []
     marks = ", ".join(["%s"] * len(by_hash))
     for table in tables:
@@ -149,7 +149,29 @@ def _md5() -> hashlib._Hash:
     return hashlib.md5(usedforsecurity=False)
 
 
-def _remove(work: Work, result: PartResult, folder: Path, batch: Sequence[_File]) -> None:
+class _Ages:
+    """When folders were changed last by others: whatever is removed here makes them young."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[int, int]] = {}  # as it was, as it was left; ns
+
+    def of(self, folder: Path) -> int:
+        """Nanoseconds. Raises OSError."""
+        now = folder.stat().st_mtime_ns
+        before, left = self._known.get(folder, (now, now))
+        return before if left == now else now
+
+    @contextmanager
+    def kept(self, folder: Path) -> Iterator[None]:
+        """For the body, which removes something from the folder. Raises OSError."""
+        before = self.of(folder)
+        yield
+        self._known[folder] = (before, folder.stat().st_mtime_ns)
+
+
+def _remove(
+    work: Work, result: PartResult, folder: Path, batch: Sequence[_File], ages: _Ages
+) -> None:
     if not batch:
         return
     size = sum(file.size for file in batch)
@@ -164,7 +186,10 @@ def _remove(work: Work, result: PartResult, folder: Path, batch: Sequence[_File]
     with work.journalled([item]):
         for file in batch:
             try:
-                file.path.unlink()
+                if not _is_unchanged(file):
+                    continue
+                with ages.kept(file.path.parent):
+                    file.path.unlink()
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -196,12 +221,22 @@ def _is_on(path: Path, device: int) -> bool:
         return False
 
 
-def _remove_empty(folder: Path, before: float) -> None:
+def _is_unchanged(file: _File) -> bool:
+    """Whether it is what was compared with the store, minutes ago. Raises OSError."""
+    now = file.path.lstat()
+    return stat.S_ISREG(now.st_mode) and (now.st_size, now.st_mtime) == (file.size, file.changed)
+
+
+def _remove_empty(folder: Path, device: int, before: float, ages: _Ages) -> None:
     """From the bottom up; a folder that somebody is just filling is too young."""
-    for where, _, _ in os.walk(folder, topdown=False):
-        path = Path(where)
-        if path != folder and not path.is_symlink() and path.stat().st_mtime < before:
-            try:
-                path.rmdir()
-            except OSError:
-                continue
+    inner: list[Path] = []
+    for where, folders, _ in os.walk(folder):
+        folders[:] = [name for name in folders if _is_on(Path(where, name), device)]
+        inner += [Path(where, name) for name in folders]
+    for path in reversed(inner):
+        try:
+            if not path.is_symlink() and ages.of(path) < before * 1e9:
+                with ages.kept(path.parent):
+                    path.rmdir()
+        except OSError:  # not empty, gone, or not for us
+            continue

@@ -8,8 +8,8 @@ import typer
 
 from mapadmin.admin import Admin
 from mapadmin.cleanup.commands import app
-from mapadmin.cleanup.options import Given, clean_up, takes_given
-from mapadmin.cleanup.runner import How, run_parts
+from mapadmin.cleanup.options import Given, clean_up, put_metrics, takes_given, unless_locked
+from mapadmin.cleanup.runner import How, Run, run_parts
 from mapadmin.core.errors import ExitCode, UsageError
 from mapadmin.core.report import Report
 from mapadmin.core.text import count, human_bytes
@@ -51,10 +51,7 @@ def figures(
     admin = ctx.ensure_object(Admin)
     _require(admin, store)
     if reconcile:
-        how = How(
-            dry_run=given.dry_run or not collect, force=given.force, time_limit=given.time_limit
-        )  # fmt: skip
-        _reconcile(admin, store, how, Report(as_json=given.as_json))
+        _reconcile(admin, store, given, collect=collect and not given.dry_run)
         return
     from mapadmin.cleanup.figures.part import FiguresPart
 
@@ -71,29 +68,42 @@ def _require(admin: Admin, store: str | None) -> None:
         )
 
 
-def _reconcile(admin: Admin, store: str | None, how: How, report: Report) -> None:
+def _reconcile(admin: Admin, store: str | None, given: Given, *, collect: bool) -> None:
     from mapadmin.cleanup.figures.reconcile import ReconcilePart
+
+    report = Report(as_json=given.as_json)
+    how = How(dry_run=not collect, force=given.force, time_limit=given.time_limit)
 
     def tell(mismatch: Mismatch) -> None:
         report.stream([mismatch], _line)
 
-    run = run_parts(admin, [ReconcilePart(store, tell, collect=not how.dry_run)], how, report)
+    with unless_locked(given, report) as skipped:
+        run = run_parts(admin, [ReconcilePart(store, tell, collect=collect)], how, report)
+    if skipped:
+        return
     (result,) = run.parts
-    for note in result.notes:
+    numbers = {name: result.details.get(name, 0) for name in _FOUND}
+    if not given.quiet or not run.quiet or any(numbers.values()) or not result.finished:
+        _tell(report, run, numbers, collect=collect)
+    put_metrics(admin, run, given)
+    if result.failures or not result.finished:
+        raise typer.Exit(ExitCode.FAILED)
+    if not collect and any(numbers.values()):
+        raise typer.Exit(ExitCode.DRIFT)
+
+
+def _tell(report: Report, run: Run, numbers: dict[str, int], *, collect: bool) -> None:
+    (result,) = run.parts
+    for note in (*run.notes, *result.notes):
         report.say(note)
     for failure in result.failures:
         report.say(f"Error: {failure}")
-    numbers = {name: result.details.get(name, 0) for name in _FOUND}
     report.say(
         "; ".join(f"{count(numbers[name], noun)} {rest}" for name, (noun, rest) in _FOUND.items())
         + f". ({run.seconds:.1f} s)"
     )
-    if not how.dry_run:
+    if collect:
         report.say(f"Moved to the trash: {count(result.items, 'file')}.")
-    if result.failures or not result.finished:
-        raise typer.Exit(ExitCode.FAILED)
-    if how.dry_run and any(numbers.values()):
-        raise typer.Exit(ExitCode.DRIFT)
 
 
 _FOUND = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mapadmin.core.errors import MapadminError
+from mapadmin.core.text import count
 from mapadmin.db.statements import identifier
 from mapadmin.pipeline.names import TableName
 
@@ -47,6 +48,8 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True):
     target: TableName
     condition: str
     touched: tuple[Touched, ...]
+    descendants: tuple[TableName, ...]
+    """The target and every table that hangs on it, those without such rows included."""
     whole: int
     """Rows of the target, those included that stay."""
 
@@ -112,7 +115,7 @@ def preview(
 ) -> Cascade:
     """What deleting the rows of `target` for which `condition` holds would delete.
 
-    The condition is SQL as an administrator wrote it; it is run where nothing can be changed.
+    The condition is SQL as an administrator wrote it: call this within `snapshot`.
     """
     order = _descendants(keys, target)
     parts = [f"t0 AS (SELECT * FROM {_sql(target)} WHERE ({condition}\n))"]
@@ -121,22 +124,34 @@ def preview(
             f"t{number} AS (SELECT * FROM {_sql(table)} WHERE {_hangs(keys, order, table)})"
         )
     counts = " UNION ALL ".join(f"SELECT {n}, COUNT(*) FROM t{n}" for n in range(len(order)))
-    with read_only(server):
-        rows = dict(server.query(f"WITH {', '.join(parts)} {counts}", ()))
-        ((whole,),) = server.query(f"SELECT COUNT(*) FROM {_sql(target)}", ())
+    rows = dict(server.query(f"WITH {', '.join(parts)} {counts}", ()))
+    ((whole,),) = server.query(f"SELECT COUNT(*) FROM {_sql(target)}", ())
     touched = tuple(Touched(table, int(rows[n])) for n, table in enumerate(order) if rows[n])
-    return Cascade(target=target, condition=condition, touched=touched, whole=int(whole))
+    return Cascade(
+        target=target, condition=condition, touched=touched, descendants=tuple(order),
+        whole=int(whole),
+    )  # fmt: skip
 
 
-def rows_to_delete(
-    server: Server, target: TableName, condition: str, *, together: int
-) -> list[str]:
-    """The rows that a condition holds for, as conditions on their primary keys of `together` rows
-    each: what is deleted is what was counted, whatever the condition would say by then."""
-    columns = primary_key(server, target)
+def rows_to_delete(server: Server, cascade: Cascade, *, together: int) -> list[str]:
+    """The rows that were counted, as conditions on their primary keys of `together` rows each: what
+    is deleted is what was counted, whatever the condition would say by then.
+
+    Call this within the `snapshot` of the `preview`. Raises MapadminError when there are more rows
+    now nevertheless: the condition goes by the time, by chance, or by a table without transactions.
+    """
+    columns = primary_key(server, cascade.target)
     names = ", ".join(map(identifier, columns))
-    with read_only(server):
-        rows = server.query(f"SELECT {names} FROM {_sql(target)} WHERE ({condition}\n)", ())
+    rows = server.query(
+        f"SELECT {names} FROM {_sql(cascade.target)} WHERE ({cascade.condition}\n)", ()
+    )
+    counted = cascade.touched[0].rows
+    if len(rows) > counted:
+        raise MapadminError(
+            f"it matched {count(counted, 'row')} of {cascade.target}, and {len(rows)} a moment "
+            "later.",
+            remedy="Nothing was deleted. Have the rule depend on nothing that changes meanwhile.",
+        )
     terms = [
         "("
         + " AND ".join(
@@ -158,9 +173,10 @@ def literal(value: Any) -> str:
 
 
 @contextmanager
-def read_only(server: Server) -> Iterator[None]:
-    """A transaction in which the server refuses every change."""
-    server.query("START TRANSACTION READ ONLY")
+def snapshot(server: Server) -> Iterator[None]:
+    """A transaction that sees one state only, and in which the server refuses every change."""
+    server.query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # of the next one alone
+    server.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
     try:
         yield
     finally:

@@ -157,7 +157,9 @@ def is_wanted(table: Any, request: Any) -> bool:
 def delete(request: Any, answer: Any) -> None:
     """Delete rows of a table with all that hangs on them, each restriction a transaction.
 
-    Rows of a table that is not in `allowed` are not deleted: then nothing is.
+    Rows of a table that is not in `allowed` are not deleted: then nothing is. Nothing more is begun
+    when nobody on the server holds the lock `while_held` any more: `docker exec` and `ssh` leave
+    this process alive when they are killed.
     """
     dj, connection = connect(read_only=False)
     guard(dj, set(request["allowed"]))
@@ -165,6 +167,9 @@ def delete(request: Any, answer: Any) -> None:
     for schema in request["schemas"]:  # DataJoint looks for children in the schemas that it knows
         make(schema, connection=connection, create_schema=False, create_tables=False)
     for number, restriction in enumerate(request["restrictions"]):
+        (holder,) = connection.query("SELECT IS_USED_LOCK('%s')" % request["while_held"]).fetchone()
+        if holder is None:
+            raise dj.DataJointError("mapadmin has ended, or does not listen any more")
         table = dj.FreeTable(connection, request["table"]) & restriction
         if len(table):
             table.delete(**({"prompt": False} if is_new(dj) else {}))

@@ -21,7 +21,10 @@ from mapadmin.pipeline.threads import Sessions, Thread
 if TYPE_CHECKING:
     from mapadmin.db.server import Server
 
-CLOCKS = 5.0  # seconds by which the clocks of a worker and of the server may differ
+CLOCKS = 5.0  # seconds by which the start of a process of this machine may be told wrongly
+# A named worker tells its start by its own clock, which nobody here can read. A job of a container
+# that was started again sooner than this is spared: that costs less than a living worker's job.
+WORKERS_CLOCKS = 180.0
 
 
 class Verdict(StrEnum):
@@ -104,6 +107,7 @@ def judge(
     threads = sessions.threads
     user, address = job.account
     number = int(job.row["connection_id"])
+    # By this machine's clock: the age is the server's alone, so that its clock does not matter.
     reserved_at = (time.time() if now is None else now) - job.age
     mine = [thread for thread in threads if user in ("", thread.user)]
     if job.age < uptime and any(thread.id == number for thread in mine):
@@ -130,7 +134,7 @@ def _is_named(thread: Thread, job: Reservation, reserved_at: float) -> bool:
     if worker is None or (worker.host, worker.pid) != (job.host, job.pid):
         return False
     # A container that was started again has its old name and number, but not its old jobs.
-    return worker.started is None or worker.started <= reserved_at + CLOCKS
+    return worker.started is None or worker.started <= reserved_at + WORKERS_CLOCKS
 
 
 def _floats(kind: str) -> bool:

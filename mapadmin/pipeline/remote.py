@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from mapadmin.core.errors import MapadminError, SettingsError
 
 if TYPE_CHECKING:
+    from mapadmin.db.server import Server
     from mapadmin.site import Site
 
 _KEPT = 15  # last lines of what it printed, for when it fails
 
 
-def run_helper(site: Site, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def run_helper(site: Site, request: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
     """The helper's answers to a request, as they come; see `helper.main`.
 
     Raises SettingsError when the site names no command or a wrong one, MapadminError with what the
     helper says when it fails, and when it has not ended within `[pipeline] timeout` seconds.
-    Whoever stops listening ends it.
+    Whoever stops listening ends the command, though not always what it has started elsewhere: see
+    `listening`.
     """
     settings = site.settings.pipeline
     if not settings.command:
@@ -75,6 +79,22 @@ def run_helper(site: Site, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         )
     if not ended:
         raise MapadminError(_complaint(argv[0], code, said), remedy=_advice(said))
+
+
+@contextmanager
+def listening(server: Server) -> Iterator[str]:
+    """The name of a lock on the server that is held in the body, and ends with this process.
+
+    For `while_held` of a request that deletes: the helper begins nothing without it. That works
+    where no signal and no closed pipe reaches it, as behind `docker exec` and `ssh`.
+    """
+    name = f"mapadmin-listens-{secrets.token_hex(8)}"
+    if not server.acquire_lock(name, 0.0):
+        raise MapadminError(f"The server did not give the lock {name}.")
+    try:
+        yield name
+    finally:
+        server.release_lock(name)
 
 
 def _send(process: subprocess.Popen[str], request: dict[str, Any]) -> None:

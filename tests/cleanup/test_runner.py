@@ -73,6 +73,7 @@ def test_one_at_a_time(lab: Lab) -> None:
     assert jobs_left(lab, "map_lab") == 1
     ends = lab.ok("journal", "--json").json
     assert ends[-1]["error"] == "interrupted"
+    assert "jobs 0 items, not finished" in json.dumps(ends[-1])
 
 
 def test_quiet_when_there_is_nothing(lab: Lab) -> None:
@@ -185,17 +186,44 @@ def test_it_does_not_run_beside_the_old_worker(lab: Lab) -> None:
     assert jobs_left(lab, "map_lab") == 1
 
 
+OLD = "python scripts/mapshell.py automate-sync-and-cleanup"
+COMMANDS = [
+    (f'"{OLD}"', True),
+    (f"\"/bin/bash -c '{OLD}'\"", True),
+    (f'"/bin/sh -c {OLD}; sleep 9"', True),
+    ('"vi automate-sync-and-cleanup.md"', False),
+    ('"python do-not-automate-sync-and-cleanup"', False),
+]
+
+
+def fake_docker(folder: Path, script: str) -> str:
+    """A PATH with a program in Docker's place."""
+    docker = folder / "bin" / "docker"
+    docker.parent.mkdir(exist_ok=True)
+    docker.write_text(f"#!/bin/sh\n{script}\n")
+    docker.chmod(0o755)
+    return f"{docker.parent}:{os.environ['PATH']}"
+
+
 def test_it_does_not_run_beside_the_old_workers_container(lab: Lab, tmp_path: Path) -> None:
     """Docker's own words, from a program in its place on PATH."""
-    docker = tmp_path / "bin" / "docker"
-    docker.parent.mkdir()
-    answer = {
-        "Command": '"python scripts/mapshell.py automate-sync-and-cleanup"', "Names": "map_sync_1"
-    }  # fmt: skip
-    docker.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(answer)}\nEND\n")
-    docker.chmod(0o755)
-    ran = lab.run("cleanup", PATH=f"{docker.parent}:{os.environ['PATH']}")
-    assert (ran.code, "still runs: container map_sync_1" in ran.err) == (1, True)
+    for command, seen in COMMANDS:
+        answer = json.dumps({"Command": command, "Names": "map_sync_1"})
+        ran = lab.run("cleanup", PATH=fake_docker(tmp_path, f"cat <<'END'\n{answer}\nEND"))
+        said = "still runs: container map_sync_1" in ran.err
+        assert (ran.code, said) == (int(seen), seen), command
+
+
+def test_a_docker_that_does_not_answer_is_told_of(lab: Lab, tmp_path: Path) -> None:
+    denied = "echo 'permission denied while trying to connect at unix:///run/docker.sock' >&2"
+    down = "echo 'Cannot connect to unix:///run/docker.sock. Is the docker daemon running?' >&2"
+    path = fake_docker(tmp_path, f"{denied}; exit 1")
+    ran = lab.run("cleanup", "--quiet", PATH=path)
+    assert (ran.code, "docker ps: permission denied" in ran.err) == (0, True), ran.err
+    assert "cannot be seen" in lab.run("cleanup", "--json", PATH=path).json["notes"][0]
+    # Without a daemon, nothing runs in one.
+    ran = lab.run("cleanup", "--quiet", PATH=fake_docker(tmp_path, f"{down}; exit 1"))
+    assert (ran.code, ran.err) == (0, "")
 
 
 def test_options_before_the_part_are_refused(lab: Lab) -> None:
@@ -221,6 +249,13 @@ def test_a_cron_line_and_systemd_units(lab: Lab, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert jobs_left(lab, "map_lab") == 0
     assert "# LAB_PASSWORD=" in crontab
+    lab.roles += (
+        "\n[stores.s]\nprotocol = 's3'\nendpoint = 'host'\nbucket = 'b'\nlocation = 'l'\n"
+        "access_key = 'env:STORE_KEY'\nsecret_key = 'env:STORE_SECRET'\n"
+    )
+    lab.write_site()
+    named = lab.ok("cleanup", "schedule").out
+    assert all(f"# {name}=" in named for name in ("LAB_PASSWORD", "STORE_KEY", "STORE_SECRET"))
     assert lab.password not in crontab
     units = lab.ok("cleanup", "schedule", "systemd", "--at", "4:05").out
     assert f"ExecStart={command}" in units

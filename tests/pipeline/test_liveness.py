@@ -6,7 +6,7 @@ import pytest
 
 from mapadmin.pipeline.inventory import Column, classify
 from mapadmin.pipeline.layout import Layout
-from mapadmin.pipeline.liveness import CLOCKS, Reservation, Verdict, judge
+from mapadmin.pipeline.liveness import Reservation, Verdict, judge
 from mapadmin.pipeline.local import LocalProcess, local_processes
 from mapadmin.pipeline.threads import Sessions, Thread, WorkerName, worker_name
 
@@ -46,7 +46,7 @@ CASES = [
     ),
     (
         "the same container, started again since",
-        [thread(pid=42, worker=WorkerName("node-a", 42, RESERVED + 60))],
+        [thread(pid=42, worker=WorkerName("node-a", 42, RESERVED + 600))],
         Verdict.DEAD,
     ),
     (
@@ -55,8 +55,8 @@ CASES = [
         Verdict.NAMED,
     ),
     (
-        "started by a clock that is a little ahead",
-        [thread(worker=WorkerName("node-a", 42, RESERVED + CLOCKS - 1))],
+        "started by a clock that is minutes ahead",
+        [thread(worker=WorkerName("node-a", 42, RESERVED + 170))],
         Verdict.NAMED,
     ),
     ("reconnected, unnamed", [thread(pid=42)], Verdict.PROCESS),

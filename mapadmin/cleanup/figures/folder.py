@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -78,7 +79,10 @@ class Folder:
 
     def _take(self, path: Path, target: Path, cutoff: float) -> Trouble | None:
         try:
-            if path.lstat().st_mtime >= cutoff:
+            found = path.lstat()
+            if stat.S_ISDIR(found.st_mode):  # all that is in it would go along
+                return Failed("it is a folder")
+            if found.st_mtime >= cutoff:
                 return Fresh()
             path.rename(target)
             if target.lstat().st_mtime >= cutoff:  # written between the two
@@ -282,8 +286,8 @@ def _walk(folder: Path, prefix: str, leave_out: set[Path] | None = None) -> Iter
                         waiting.append((entry.path, f"{name}{entry.name}/"))
                         continue
                     with suppress(FileNotFoundError):
-                        stat = entry.stat(follow_symlinks=False)
-                        yield Found(f"{name}{entry.name}", stat.st_size, stat.st_mtime)
+                        found = entry.stat(follow_symlinks=False)
+                        yield Found(f"{name}{entry.name}", found.st_size, found.st_mtime)
         except FileNotFoundError:
             continue
         except OSError as error:

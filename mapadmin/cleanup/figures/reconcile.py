@@ -53,7 +53,7 @@ class Mismatch(msgspec.Struct, frozen=True):
 class ReconcilePart:
     """Compares stores with their tables; with `collect`, moves what nobody tracks to the trash."""
 
-    name = "figures"
+    name = "reconcile"
 
     def __init__(
         self, only: str | None, tell: Callable[[Mismatch], None], *, collect: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from mapadmin.core.lock import file_lock
 from tests.cleanup.figures.lab import FigureLab
 
 
@@ -98,3 +99,23 @@ def test_on_s3(on_s3: FigureLab) -> None:
     assert found == {"session0/from a crash.png": "untracked", "session1/figure 1.png": "missing"}
     on_s3.lab.ok("cleanup", "figures", "--reconcile", "--collect")
     assert on_s3.trashed() == {"session0/from a crash.png"}
+
+
+def test_it_takes_the_options_of_all_cleanups(on_mariadb: FigureLab) -> None:
+    figures = on_mariadb
+    figures.make(4)
+    quiet = figures.lab.ok("cleanup", "figures", "--reconcile", "--quiet")
+    assert (quiet.out, quiet.err) == ("", "")
+    stray(figures, "session0/from a crash.png")
+    metrics = figures.lab.folder / "mapadmin.prom"
+    reconcile = ("cleanup", "figures", "--reconcile", "--quiet", f"--metrics={metrics}")
+    ran = figures.lab.run(*reconcile)
+    assert (ran.code, "1 file without a row" in ran.err) == (5, True)
+    assert 'part="reconcile",what="untracked"} 1\n' in metrics.read_text()
+    with file_lock(figures.lab.folder / "state" / "cleanup.lock", command="another"):
+        assert figures.lab.run(*reconcile, "--collect").code == 1
+        skipped = figures.lab.ok(*reconcile, "--collect", "--skip-locked")
+    assert (skipped.out, skipped.err, figures.trashed()) == ("", "", set())
+    nowhere = figures.lab.folder / "no folder" / "mapadmin.prom"
+    ran = figures.lab.run("cleanup", "figures", f"--metrics={nowhere}")
+    assert (ran.code, "Cleaned up: figures 0 items." in ran.err) == (1, True), ran.err

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from mapadmin.cleanup.figures.backend import begun_at, new_run, only_runs
+from mapadmin.cleanup.figures.backend import Failed, begun_at, new_run, only_runs
+from mapadmin.cleanup.figures.folder import Folder
 from mapadmin.core.errors import SettingsError
 from mapadmin.pipeline.stores_layout import (
     Tracked,
@@ -130,3 +133,15 @@ def test_a_site_file_names_the_place(tmp_path: Path) -> None:
     path.write_text('[site]\nname = "x"\n[stores.report_store]\nprotocol = "s3"\n')
     with pytest.raises(SettingsError, match=r"stores.report_store.bucket must be given"):
         load_site(tmp_path)
+
+
+def test_a_folder_with_the_name_of_a_row_is_not_taken(tmp_path: Path) -> None:
+    """With it, all the files in it would go."""
+    used = tmp_path / "session1" / "used.png"
+    used.parent.mkdir()
+    used.write_bytes(b"x")
+    os.utime(used.parent, (1, 1))
+    folder, run = Folder(str(tmp_path)), new_run(time.time())
+    assert folder.prepare(run, {"session1": 1}, time.time()) == {}
+    assert folder.take(run, ["session1"], time.time()) == {"session1": Failed("it is a folder")}
+    assert used.exists()
