@@ -68,7 +68,7 @@ def uncovered(work: Work, stores: Sequence[Store]) -> list[str]:
 
 
 def _tidy(work: Work, server: Server, store: Store, result: PartResult) -> None:
-    if not _has_rows(server, store):
+    if not has_rows(server, store):
         return
     if by_path := [column for column in store.newer if column.codec == "filepath"]:
         result.notes.append(
@@ -106,7 +106,8 @@ def _tidy(work: Work, server: Server, store: Store, result: PartResult) -> None:
     store.backend.finish()
 
 
-def _has_rows(server: Server, store: Store) -> bool:
+def has_rows(server: Server, store: Store) -> bool:
+    """Whether the project's tables track any file of a store."""
     return any(
         server.query(f"SELECT 1 FROM {table.sql} LIMIT 1", []) for table in store.tables
     )  # fmt: skip

@@ -60,6 +60,57 @@ def test_collecting_them(on_mariadb: FigureLab) -> None:
     assert wrong.code == 2
 
 
+def refused(figures: FigureLab, words: str, *more: str) -> None:
+    """A run that must take no file."""
+    before = figures.files()
+    ran = figures.lab.run("cleanup", "figures", "--reconcile", "--collect", *more)
+    assert ran.code == 1
+    assert words in ran.err
+    assert figures.files() == before
+
+
+def test_nothing_is_collected_without_rows(on_mariadb: FigureLab) -> None:
+    """As on the wrong server: every file looks like nobody's."""
+    figures = on_mariadb
+    figures.make(5)
+    figures.server.sql("DROP DATABASE map_v2", "CREATE DATABASE map_v2")
+    refused(figures, "No row tracks any file of this store, and 12 files would be collected")
+    refused(figures, "No row tracks any file of this store", "--force")
+
+
+def test_nothing_is_collected_while_rows_lack_their_files(on_mariadb: FigureLab) -> None:
+    """With a subfolding that is not DataJoint's, files and rows do not find one another."""
+    figures = on_mariadb
+    figures.make(5)
+    figures.write_site(subfolding=[2])
+    refused(figures, "7 rows without a file: maybe 7 files without a row are theirs")
+    figures.write_site(subfolding=[2, 2])
+    assert figures.check() == 12
+
+
+def test_limits_of_collecting(on_mariadb: FigureLab) -> None:
+    figures = on_mariadb
+    figures.make(2)
+    for number in range(5):
+        stray(figures, f"stray/{number}.png")  # 8 bytes each
+    figures.write_site(max_share=0.25)
+    refused(figures, "5 of its 10 files have no row: more than the share of 0.25")
+    collect = ("cleanup", "figures", "--reconcile", "--collect", "--force")
+    figures.write_site(max_items=2)
+    ran = figures.lab.run(*collect)
+    assert (ran.code, len(figures.trashed())) == (1, 2)
+    assert "more files without a row than one run moves (max_items 2" in ran.err
+    figures.write_site(max_items=1000, max_bytes=20)
+    (figures.store / "stray/large.png").write_bytes(b"x" * 21)
+    os.utime(figures.store / "stray/large.png", (1e9, 1e9))
+    assert "1 file larger than max_bytes" in figures.lab.run(*collect).err
+    assert len(figures.trashed()) == 4
+    figures.write_site(max_bytes=0)
+    figures.lab.ok(*collect)
+    assert len(figures.trashed()) == 6
+    assert figures.check() == 5
+
+
 def test_files_of_2x_in_the_same_store_are_not_leaked(on_mariadb: FigureLab) -> None:
     figures = on_mariadb
     figures.make(1)
