@@ -12,7 +12,15 @@ from mapadmin.cleanup.figures.backend import Backend
 from mapadmin.core.errors import SettingsError, UnreachableError
 from mapadmin.pipeline.inventory import OwnTable
 from mapadmin.pipeline.stores import NewerColumn, Reference
-from mapadmin.pipeline.stores_layout import COLUMNS, Tracked, hash_of, key_of, parse_key
+from mapadmin.pipeline.stores_layout import (
+    COLUMNS,
+    Tracked,
+    filepath_key,
+    hash_of,
+    key_of,
+    named_key,
+    parse_key,
+)
 from mapadmin.site import StoreProtocol, StoreSettings
 
 if TYPE_CHECKING:
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 1000  # hashes in one query
 _SAMPLE = 20
+_PAGE = 20_000  # rows
 SELECTED = ", ".join(
     f"CAST(t.`{name}` AS CHAR)" if name == "timestamp" else f"t.`{name}`" for name in COLUMNS
 )
@@ -68,6 +77,7 @@ class Store:
         self._everywhere = everywhere
         self._schemas = {table.schema for table in everywhere}
         self._references = references
+        self._odd: dict[str, Mapping[str, Sequence[Tracked]]] = {}  # by table
         self._tidied = {str(table) for table in (*tables, *tidied)}
 
     def is_tidied(self, table: OwnTable) -> bool:
@@ -91,26 +101,54 @@ class Store:
     ) -> dict[str, list[Tracker]]:
         """The rows, of whichever schema and store, that track these files; none: not in the answer.
 
-        With `dirty`, rows count that somebody has inserted and not committed yet. The table `but`
-        is not asked.
+        A row whose file is not certain tracks whatever its hash and its path may mean. With
+        `dirty`, rows count that somebody has inserted and not committed yet. The table `but` is not
+        asked, except for rows whose hash is not that of the file.
         """
         found: dict[str, list[Tracker]] = {}
         keys = list(keys)
         wanted: dict[str, list[_Wanted]] = {}  # by store
         for table in self._everywhere:
-            if but is not None and str(table) == str(but):
-                continue
             if table.store not in wanted:
                 wanted[table.store] = list(self._wanted(table, keys))
-            by_hash = {
-                each.hash: each for each in wanted[table.store]
-                if each.schema in (None, table.schema)
-            }  # fmt: skip
-            for row in select(server, table, list(by_hash), dirty=dirty):
-                each = by_hash[row.hash]
-                if key_of(row, table.schema, self._folds(table)) == each.inside:
-                    found.setdefault(each.key, []).append(Tracker(table, row))
+            for each in wanted[table.store]:
+                for row in self._odd_rows(server, table).get(each.inside, ()):
+                    _add(found, each.key, Tracker(table, row))
+            if but is not None and str(table) == str(but):
+                continue
+            here = [each for each in wanted[table.store] if each.schema in (None, table.schema)]
+            for key, tracker in self._by_hash(server, table, here, dirty=dirty):
+                _add(found, key, tracker)
         return found
+
+    def _by_hash(
+        self, server: Server, table: OwnTable, wanted: Iterable[_Wanted], *, dirty: bool
+    ) -> Iterator[tuple[str, Tracker]]:
+        # Several files may have names of the same hash, such as a blob and what lies beside it.
+        by_hash: dict[bytes, list[_Wanted]] = {}
+        for each in wanted:
+            by_hash.setdefault(each.hash, []).append(each)
+        for row in select(server, table, list(by_hash), dirty=dirty):
+            own = key_of(row, table.schema, self._folds(table))
+            for each in by_hash[row.hash]:
+                if own in (None, each.inside):
+                    yield each.key, Tracker(table, row)
+
+    def _odd_rows(self, server: Server, table: OwnTable) -> Mapping[str, Sequence[Tracked]]:
+        """Rows that name a path which their hash is not of, by that path as a key of their store.
+
+        Datajoint 0.11 left such rows, and a character set that could not hold a name. They are
+        read once: no worker of today adds one.
+        """
+        if str(table) not in self._odd:
+            odd: dict[str, list[Tracked]] = {}
+            location = self._stores.get(table.store, self.settings).location
+            for row in odd_rows(server, table):
+                key = named_key(row.filepath or "", location)
+                if key is not None and hash_of(key) != row.hash:
+                    odd.setdefault(key, []).append(row)
+            self._odd[str(table)] = odd
+        return self._odd[str(table)]
 
     def _wanted(self, table: OwnTable, keys: Iterable[str]) -> Iterator[_Wanted]:
         """The hashes under which tables of this table's store would track files of this store.
@@ -165,6 +203,31 @@ class Store:
                 f"{self.backend.where}: no row is deleted for a file that is not found.",
                 remedy="Is the location the one of DataJoint's configuration, and mounted?",
             )
+
+
+def _add(found: dict[str, list[Tracker]], key: str, tracker: Tracker) -> None:
+    trackers = found.setdefault(key, [])
+    if tracker not in trackers:
+        trackers.append(tracker)
+
+
+def odd_rows(server: Server, table: OwnTable) -> Iterator[Tracked]:
+    """The rows with a path that is not the one which their hash is of, or not written plainly.
+
+    Hashed here: MD5 is no function of every MySQL any more.
+    """
+    last = b""
+    while rows := server.query(
+        f"SELECT `hash`, `filepath` FROM {table.sql} WHERE `hash` > %s AND `filepath` <> '' "
+        f"ORDER BY `hash` LIMIT {_PAGE}",
+        [last],
+    ):
+        last = rows[-1][0]
+        odd = [
+            digest for digest, path in rows
+            if hash_of(path) != digest or filepath_key(path) != path
+        ]  # fmt: skip
+        yield from select(server, table, odd)
 
 
 def select(

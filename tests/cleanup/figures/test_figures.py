@@ -85,6 +85,24 @@ def test_a_file_that_two_schemas_share_stays_until_both_are_done(figures: Figure
     assert len([key for key in figures.trashed() if key.endswith(".png")]) == 3
 
 
+def test_a_file_of_another_schemas_moved_row_stays(on_mariadb: FigureLab) -> None:
+    figures = on_mariadb
+    figures.make(2)
+    figures.make(2, schema="map_other")
+    figures.server.sql(
+        "SET foreign_key_checks = OFF",
+        "UPDATE map_other.`~external_report_store` SET hash = UNHEX(MD5('other'))"
+        " WHERE filepath = 'session1/figure 1.png'",
+        "UPDATE map_other.figure SET picture = UNHEX(MD5('other')) WHERE figure = 1",
+    )
+    figures.delete(0, 1)
+    figures.lab.ok("cleanup", "figures")
+    assert figures.check(schema="map_other") == 5
+    figures.delete(0, 1, schema="map_other")
+    figures.lab.ok("cleanup", "figures")  # which file an old row means is not certain
+    assert figures.files() == {"session1/figure 1.png"}
+
+
 def test_two_stores_in_one_another(on_mariadb: FigureLab) -> None:
     on_mariadb.more_stores["inner"] = str(on_mariadb.store / "session0")
     (on_mariadb.store / "session0").mkdir()

@@ -18,6 +18,7 @@ from mapadmin.pipeline.stores_layout import (
     filepath_key,
     hash_of,
     key_of,
+    named_key,
     parse_key,
 )
 from mapadmin.site import StoreSettings
@@ -83,6 +84,19 @@ def test_filepaths_and_their_hashes() -> None:
     assert filepath_key("./a//b.png") == "a/b.png"
     assert filepath_key("") is None
     assert filepath_key("a\0b") is None
+
+
+@pytest.mark.parametrize(
+    ("filepath", "location", "key"),
+    [
+        ("a/b.png", "/data", "a/b.png"), ("./a/.//c/../b.png", "/data/", "a/b.png"),
+        ("/data/a.png", "//data", "a.png"), ("../x", "/data", None), ("/etc/x", "/data", None),
+        ("../database/x", "/data", None), ("a.png", "", "a.png"), ("a.png", "r/v2", "a.png"),
+        (".", "/data", None),
+    ],
+)  # fmt: skip
+def test_the_file_that_a_path_names(filepath: str, location: str, key: str | None) -> None:
+    assert named_key(filepath, location) == key
 
 
 def test_what_contents_must_hash_to() -> None:
