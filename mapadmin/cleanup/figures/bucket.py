@@ -39,10 +39,17 @@ _DENIED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
 class Bucket:
     """The Backend of a store in a bucket of S3 or of a server that speaks its language."""
 
-    def __init__(self, settings: StoreSettings, keys: tuple[Secret, Secret] | None) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        keys: tuple[Secret, Secret] | None,
+        others: Iterable[str] = (),
+    ) -> None:
+        """`others` are the trashes of all stores, none of whose files is the store's."""
         self.bucket = settings.bucket
         self._location = settings.location
         self._trash = settings.trash or str(PurePosixPath(self._location, TRASH))
+        self._others = tuple(f"{each.strip('/')}/" for each in (self._trash, *others))
         self._client = _client(settings, keys)
 
     @property
@@ -156,9 +163,9 @@ class Bucket:
 
     def walk(self) -> Iterator[Found]:
         prefix = str(PurePosixPath(self._location, "x"))[:-1]
-        trash = f"{self._trash}/"
         for found in self._list(prefix):
-            if not f"{prefix}{found.key}".startswith(trash):
+            full = f"{prefix}{found.key}".lstrip("/")
+            if not full.startswith(self._others) and f"/{TRASH}/" not in f"/{full}":
                 yield found
 
     # --- requests -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,10 +34,12 @@ _CHUNK = 1 << 20
 class Folder:
     """The Backend of a store in a folder."""
 
-    def __init__(self, location: str, trash: str = "") -> None:
+    def __init__(self, location: str, trash: str = "", others: Iterable[str] = ()) -> None:
+        """`others` are the trashes of all stores, none of whose files is the store's."""
         self.location = Path(location)
         self._near = self.location / TRASH
         self._far = Path(trash) if trash and Path(trash) != self._near else None
+        self._others = others
 
     @property
     def where(self) -> str:
@@ -200,7 +202,13 @@ class Folder:
                 trash.rmdir()
 
     def walk(self) -> Iterator[Found]:
-        yield from _walk(self.location, "", leave_out={self._near, *filter(None, [self._far])})
+        real = Path(os.path.realpath(self.location))
+        left_out = {
+            str(self.location / path.relative_to(real))
+            for path in map(Path, map(os.path.realpath, filter(None, [self._far, *self._others])))
+            if path.is_relative_to(real)
+        }
+        yield from _walk(self.location, "", left_out)
 
     @property
     def _trashes(self) -> list[Path]:
@@ -267,16 +275,18 @@ def _names(folder: Path) -> list[str]:
         raise MapadminError(f"Cannot read {folder}: {error.strerror}.") from None
 
 
-def _walk(folder: Path, prefix: str, leave_out: set[Path] | None = None) -> Iterator[Found]:
-    """Files below a folder; one that goes away meanwhile is passed over."""
+def _walk(folder: Path, prefix: str, leave_out: Container[str] | None = None) -> Iterator[Found]:
+    """Files below a folder; one that goes away meanwhile is passed over.
+
+    With `leave_out`, without these folders and those that are the trash of any store.
+    """
     waiting = [(str(folder), prefix)]
-    skip = {str(path) for path in leave_out or ()}
     while waiting:
         here, name = waiting.pop()
         try:
             with os.scandir(here) as entries:
                 for entry in entries:
-                    if entry.path in skip:
+                    if leave_out is not None and (entry.name == TRASH or entry.path in leave_out):
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append((entry.path, f"{name}{entry.name}/"))

@@ -247,10 +247,14 @@ def select(
 def make_backend(name: str, site: Site) -> Backend:
     """The files of a store of the site file."""
     settings = site.settings.stores[name]
+    trashes = [
+        other.trash for other in site.settings.stores.values()
+        if other.trash and (other.protocol, other.bucket) == (settings.protocol, settings.bucket)
+    ]  # fmt: skip
     if settings.protocol is StoreProtocol.FILE:
         from mapadmin.cleanup.figures.folder import Folder
 
-        return Folder(settings.location, settings.trash)
+        return Folder(settings.location, settings.trash, trashes)
     from mapadmin.cleanup.figures.bucket import Bucket
 
     keys = None
@@ -259,7 +263,7 @@ def make_backend(name: str, site: Site) -> Backend:
             site.secret(settings.access_key, f"stores.{name}.access_key"),
             site.secret(settings.secret_key, f"stores.{name}.secret_key"),
         )
-    return Bucket(settings, keys)
+    return Bucket(settings, keys, trashes)
 
 
 def open_stores(server: Server, site: Site, only: str | None = None) -> list[Store]:

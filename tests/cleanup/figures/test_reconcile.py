@@ -110,6 +110,34 @@ def test_files_of_moved_rows_are_tracked(on_mariadb: FigureLab) -> None:
     assert figures.check() == 10
 
 
+def test_the_trash_of_a_store_inside_is_left(on_mariadb: FigureLab) -> None:
+    figures = on_mariadb
+    figures.make(4)
+    figures.delete(0, 1)
+    figures.lab.ok("cleanup", "figures")
+    far = figures.folder / "far"
+    figures.lab.roles += (
+        f'[stores.outer]\nprotocol = "file"\nlocation = "{figures.folder}"\nsettle = 0.2\n'
+        f'max_share = 1\n[stores.third]\nprotocol = "file"\nlocation = "{figures.folder}/third"\n'
+        f'trash = "{figures.store}/../far"\n'
+    )
+    figures.lab.write_site()
+    for name in ("store/.mapadmin-trash/young", "far/x", "third/x"):
+        stray(figures, f"../{name}")
+    figures.make(1, schema="map_other", store="report_store")
+    figures.server.sql(
+        "CREATE TABLE map_other.`~external_outer` LIKE map_other.`~external_report_store`",
+        "INSERT INTO map_other.`~external_outer` (hash, size, filepath) VALUES"
+        " (UNHEX(MD5('third/y')), 1, 'third/y')",
+    )
+    stray(figures, "../third/y")
+    before = figures.trashed()
+    figures.lab.ok("cleanup", "figures", "--reconcile", "--collect", "--store", "outer")
+    assert figures.trashed() == before
+    assert (far / "x").exists()
+    assert not (figures.folder / "third/x").exists()
+
+
 def test_nothing_is_collected_without_rows(on_mariadb: FigureLab) -> None:
     """As on the wrong server: every file looks like nobody's."""
     figures = on_mariadb
