@@ -74,8 +74,15 @@ class Backend(Protocol):
         """Move files into the trash; what cannot be moved is where it was, and is returned."""
         ...
 
+    def changed(self, keys: Sequence[str]) -> dict[str, Trouble]:
+        """Which files are not what was prepared any more: these are not to be taken."""
+        ...
+
     def drop(self, run: str, keys: Sequence[str]) -> None:
-        """Forget what was prepared for files that were not taken after all."""
+        """Forget what was prepared for files that were not taken after all.
+
+        One that is not in its place, whatever became of it, is put back.
+        """
         ...
 
     def give_back(self, run: str, key: str) -> bool:

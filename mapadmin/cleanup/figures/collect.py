@@ -123,8 +123,11 @@ class Collector:
         with self._work.journalled([item]):
             troubles = backend.prepare(run, {f.key: f.size for f in stray}, cutoff)
             ready = [found.key for found in stray if found.key not in troubles]
-            tracked = store.trackers(self._server, ready, dirty=True)  # by now
-            troubles |= backend.take(run, [key for key in ready if key not in tracked], cutoff)
+            # By now, somebody may have written one of them anew, and made a row for it.
+            troubles |= backend.changed(ready)
+            tracked = store.trackers(self._server, ready, dirty=True)
+            free = [key for key in ready if key not in troubles and key not in tracked]
+            troubles |= backend.take(run, free, cutoff)
         taken = [f for f in stray if f.key not in troubles and f.key not in tracked]
         backend.drop(run, [key for key in ready if key in troubles or key in tracked])
         self._result.items += len(taken)

@@ -94,8 +94,16 @@ class Folder:
             return Failed(error.strerror or str(error))
         return None
 
+    def changed(self, keys: Sequence[str]) -> dict[str, Trouble]:
+        """What is moved is what is there: nothing was copied."""
+        del keys
+        return {}
+
     def drop(self, run: str, keys: Sequence[str]) -> None:
-        """Nothing was copied."""
+        """Nothing was copied; but what could not be put back at the time is here."""
+        for key in keys:
+            if not self.exists(key):
+                self.give_back(run, key)
 
     def give_back(self, run: str, key: str) -> bool:
         path = self._path(key)

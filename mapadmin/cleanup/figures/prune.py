@@ -171,13 +171,26 @@ class Pruner:
             except BaseException:
                 # It is not known whether a COMMIT whose answer was lost took place. A file without
                 # a row does no harm; a row without a file does.
-                for key in keys:
+                try:
+                    self._give_back(keys)
+                finally:
                     with suppress(MapadminError):
-                        backend.give_back(self.run, key)
-                with suppress(MapadminError):
-                    server.query("ROLLBACK", [])
+                        server.query("ROLLBACK", [])
                 raise
         return dict(rows)
+
+    def _give_back(self, keys: Iterable[str]) -> None:
+        """Put files back as far as it goes: rows are locked meanwhile, so not for long.
+
+        From a store that answers no more, the next run does it.
+        """
+        for key in keys:
+            try:
+                self._store.backend.give_back(self.run, key)
+            except UnreachableError:
+                return
+            except MapadminError:
+                continue
 
     def _lock(self, table: OwnTable, rows: Mapping[str, Tracked]) -> dict[str, Tracked]:
         """Those of the rows that are ours now, unchanged and unused."""
