@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -176,14 +179,10 @@ class Store:
         if other is None or table.store == self.name:
             return key
         mine = self.settings
-        if (mine.protocol, mine.endpoint, mine.bucket) != (
-            other.protocol, other.endpoint, other.bucket
-        ):  # fmt: skip
+        if (mine.protocol, mine.bucket) != (other.protocol, other.bucket):
             return None
-        full = PurePosixPath(mine.location, key)
-        if not full.is_relative_to(PurePosixPath(other.location)):
-            return None
-        return str(full.relative_to(PurePosixPath(other.location)))
+        full, root = PurePosixPath(_plain(mine), key), PurePosixPath(_plain(other))
+        return str(full.relative_to(root)) if full.is_relative_to(root) else None
 
     def prove_reachable(self, server: Server) -> None:
         """Make sure that the store is there, by files that are known to be in it.
@@ -203,6 +202,18 @@ class Store:
                 f"{self.backend.where}: no row is deleted for a file that is not found.",
                 remedy="Is the location the one of DataJoint's configuration, and mounted?",
             )
+
+
+@cache
+def _plain_path(protocol: StoreProtocol, location: str) -> str:
+    if protocol is StoreProtocol.FILE:
+        return os.path.realpath(location)
+    return posixpath.normpath("/" + location.strip("/"))
+
+
+def _plain(settings: StoreSettings) -> str:
+    """A location in the one way to write it. Two endpoints may be names of one service."""
+    return _plain_path(settings.protocol, settings.location)
 
 
 def _add(found: dict[str, list[Tracker]], key: str, tracker: Tracker) -> None:
