@@ -41,11 +41,13 @@ class Bucket:
 
     def __init__(
         self,
+        name: str,
         settings: StoreSettings,
         keys: tuple[Secret, Secret] | None,
         others: Iterable[str] = (),
     ) -> None:
         """`others` are the trashes of all stores, none of whose files is the store's."""
+        self._name = name
         self.bucket = settings.bucket
         self._location = settings.location
         self._trash = settings.trash or str(PurePosixPath(self._location, TRASH))
@@ -64,6 +66,11 @@ class Bucket:
     def exists(self, key: str) -> bool:
         with self._translated():
             return self._head(self._full(key)) is not None
+
+    def has_taken(self, key: str) -> bool:
+        runs = self.runs()
+        with self._translated():
+            return any(self._head(self._trashed(run, key)) is not None for run in runs)
 
     # --- to the trash ---------------------------------------------------------------------------
 
@@ -161,7 +168,7 @@ class Bucket:
             )
             for page in pages:
                 names += [each["Prefix"] for each in page.get("CommonPrefixes", ())]
-        return only_runs(name.rstrip("/").rpartition("/")[2] for name in names)
+        return only_runs((name.rstrip("/").rpartition("/")[2] for name in names), self._name)
 
     def trashed(self, run: str) -> Iterator[Found]:
         return self._list(f"{self._trash}/{run}/files/")

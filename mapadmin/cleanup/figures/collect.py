@@ -88,7 +88,7 @@ class Collector:
     def collect(self) -> None:
         """Take what was remembered, if still nobody tracks it, until the time is up."""
         settings, name = self._store.settings, self._store.name
-        run = new_run(time.time())
+        run = new_run(time.time(), name)
         watch = Watch(self._server, self._store, run, self._result)
         for start in range(0, len(self._stray), _BATCH):
             if self._work.out_of_time:

@@ -34,8 +34,11 @@ _CHUNK = 1 << 20
 class Folder:
     """The Backend of a store in a folder."""
 
-    def __init__(self, location: str, trash: str = "", others: Iterable[str] = ()) -> None:
+    def __init__(
+        self, name: str, location: str, trash: str = "", others: Iterable[str] = ()
+    ) -> None:
         """`others` are the trashes of all stores, none of whose files is the store's."""
+        self._name = name
         self.location = Path(location)
         self._near = self.location / TRASH
         self._far = Path(trash) if trash and Path(trash) != self._near else None
@@ -62,6 +65,10 @@ class Folder:
 
     def exists(self, key: str) -> bool:
         return os.path.lexists(self._path(key))
+
+    def has_taken(self, key: str) -> bool:
+        runs = only_runs(_names(self._near), self._name)
+        return any(os.path.lexists(self._trashed(run, key)) for run in runs)
 
     # --- to the trash ---------------------------------------------------------------------------
 
@@ -145,7 +152,7 @@ class Folder:
         if self._far is None:
             return
         # Also of earlier runs, which a full disk may have kept from it.
-        for waiting in only_runs(_names(self._near)):
+        for waiting in only_runs(_names(self._near), self._name):
             self._ship(self._near / waiting, self._far / waiting)
 
     def _ship(self, source: Path, target: Path) -> None:
@@ -168,7 +175,8 @@ class Folder:
     # --- the trash ------------------------------------------------------------------------------
 
     def runs(self) -> list[str]:
-        return only_runs(name for trash in self._trashes for name in _names(trash))
+        names = (name for trash in self._trashes for name in _names(trash))
+        return only_runs(names, self._name)
 
     def trashed(self, run: str) -> Iterator[Found]:
         for trash in self._trashes:

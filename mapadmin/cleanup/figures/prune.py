@@ -52,7 +52,7 @@ class Pruner:
         self._result = result
         self._bytes_left = store.settings.max_bytes or None
         self._number = 0  # of the batch, in this run
-        self.run = new_run(time.time())
+        self.run = new_run(time.time(), store.name)
         self._watch = Watch(self._server, store, self.run, result)
 
     def prune(self, found: Sequence[Unused], progress: Progress) -> None:

@@ -196,7 +196,9 @@ class Store:
             rows = server.query(f"SELECT {SELECTED} FROM {table.sql} t LIMIT {_SAMPLE}", [])
             keys += [self.key_of(table, Tracked(*row)) for row in rows]
         known = [key for key in keys if key is not None]
-        if known and not any(map(self.backend.exists, known)):
+        # All of them may be in the trash: of a run that was killed before it deleted the rows.
+        files = self.backend
+        if known and not (any(map(files.exists, known)) or any(map(files.has_taken, known))):
             raise UnreachableError(
                 f"None of {len(known)} files that the store {self.name!r} tracks is in "
                 f"{self.backend.where}: no row is deleted for a file that is not found.",
@@ -265,7 +267,7 @@ def make_backend(name: str, site: Site) -> Backend:
     if settings.protocol is StoreProtocol.FILE:
         from mapadmin.cleanup.figures.folder import Folder
 
-        return Folder(settings.location, settings.trash, trashes)
+        return Folder(name, settings.location, settings.trash, trashes)
     from mapadmin.cleanup.figures.bucket import Bucket
 
     keys = None
@@ -274,7 +276,7 @@ def make_backend(name: str, site: Site) -> Backend:
             site.secret(settings.access_key, f"stores.{name}.access_key"),
             site.secret(settings.secret_key, f"stores.{name}.secret_key"),
         )
-    return Bucket(settings, keys, trashes)
+    return Bucket(name, settings, keys, trashes)
 
 
 def open_stores(server: Server, site: Site, only: str | None = None) -> list[Store]:

@@ -107,8 +107,10 @@ def test_what_contents_must_hash_to() -> None:
 
 
 def test_runs_sort_by_time() -> None:
-    first, second = new_run(1_000_000_000), new_run(1_000_000_001)
-    assert only_runs([second, "rows.jsonl", "..", first]) == [first, second]
+    first, second = new_run(1_000_000_000, "a-b/c"), new_run(1_000_000_001, "a-b/c")
+    assert "/" not in first
+    others = ["rows.jsonl", "..", new_run(1_000_000_000, "c"), new_run(1_000_000_000, "b/c")]
+    assert only_runs([second, *others, first], "a-b/c") == [first, second]
     assert begun_at(first) == 1_000_000_000
 
 
@@ -125,6 +127,8 @@ def test_runs_sort_by_time() -> None:
             "must be a reference to a secret",
         ),
         ({"protocol": "s3", "bucket": "b", "location": "a", "trash": "a/"}, "location itself"),
+        ({"protocol": "s3", "bucket": "b", "location": "a/c", "trash": "/a"}, "that it lies in"),
+        ({"protocol": "file", "location": "/a", "trash": "/b/../a/"}, "location itself"),
         ({"protocol": "ftp", "location": "/a"}, "ftp"),
         ({"protocol": "file", "location": "/a", "subfolding": [30, 3]}, "32 at the most"),
         ({"protocol": "file", "location": "/a", "max_share": 0}, "above 0"),
@@ -143,4 +147,15 @@ def test_a_site_file_names_the_place(tmp_path: Path) -> None:
     path = tmp_path / "mapadmin.toml"
     path.write_text('[site]\nname = "x"\n[stores.report_store]\nprotocol = "s3"\n')
     with pytest.raises(SettingsError, match=r"stores.report_store.bucket must be given"):
+        load_site(tmp_path)
+
+
+def test_no_store_lies_in_the_trash_of_another(tmp_path: Path) -> None:
+    from mapadmin.site import load_site
+
+    (tmp_path / "mapadmin.toml").write_text(
+        '[site]\nname = "x"\n[stores.a]\nprotocol = "file"\nlocation = "/data/a"\n'
+        'trash = "/data/b/"\n[stores.b]\nprotocol = "file"\nlocation = "/data/b/c"\n'
+    )
+    with pytest.raises(SettingsError, match=r"stores.a.trash must not be where the store b is"):
         load_site(tmp_path)
