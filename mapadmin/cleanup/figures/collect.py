@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mapadmin.cleanup.figures.backend import Failed, Found, new_run
+from mapadmin.cleanup.figures.prune import note_too_big
 from mapadmin.cleanup.figures.restore import Watch
 from mapadmin.cleanup.figures.store import Store
 from mapadmin.cleanup.parts import Item
@@ -103,12 +104,7 @@ class Collector:
                 f"{name}: more files without a row than one run moves (max_items "
                 f"{settings.max_items:,}, max_bytes {settings.max_bytes:,}); the next run goes on"
             )
-        if self._too_big:
-            self._result.finished = False
-            self._result.notes.append(
-                f"{name}: {count(self._too_big, 'file')} larger than max_bytes "
-                f"({human_bytes(settings.max_bytes)}) stay where they are"
-            )
+        note_too_big(self._store, self._too_big, self._result)
 
     def _take(self, run: str, stray: Sequence[Found]) -> list[str]:
         """Take a batch; the keys of what is in the trash now."""

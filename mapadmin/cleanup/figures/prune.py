@@ -51,6 +51,7 @@ class Pruner:
         self._cutoff = time.time() - store.settings.grace_days * 86_400
         self._result = result
         self._bytes_left = store.settings.max_bytes or None
+        self._too_big = 0  # files
         self._number = 0  # of the batch, in this run
         self.run = new_run(time.time(), store.name)
         self._watch = Watch(self._server, store, self.run, result)
@@ -70,6 +71,7 @@ class Pruner:
                 self._watch.look()  # the next run looks again, and at everything
             raise
         self._watch.settle()
+        note_too_big(self._store, self._too_big, self._result)
 
     # --- a batch --------------------------------------------------------------------------------
 
@@ -101,6 +103,9 @@ class Pruner:
     def _within_bytes(self, row: Tracked) -> bool:
         if self._bytes_left is None:
             return True
+        if row.size > self._store.settings.max_bytes:  # never: so it keeps no other from going
+            self._too_big += 1
+            return False
         if row.size > self._bytes_left:
             self._bytes_left = 0
             self._result.finished = False
@@ -242,6 +247,16 @@ class Pruner:
                 self._result.count("fresh", 1)
             elif isinstance(trouble, Failed):
                 self._result.failures.append(f"{self._store.backend.where}/{key}: {trouble.why}")
+
+
+def note_too_big(store: Store, number: int, result: PartResult) -> None:
+    """Tell of files that no run ever takes, being larger than all that one may take."""
+    if number:
+        result.finished = False
+        result.notes.append(
+            f"{store.name}: {count(number, 'file')} larger than max_bytes "
+            f"({human_bytes(store.settings.max_bytes)}): left where they are"
+        )
 
 
 _LEFT = Fresh | Failed

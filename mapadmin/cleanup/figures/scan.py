@@ -48,6 +48,11 @@ class Unused:
     def __len__(self) -> int:
         return len(self._hashes) // HASH
 
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Of the kept files, in bytes."""
+        return self._sizes
+
     def bytes_after(self, number: int) -> int:
         """What the kept files behind the first `number` take together."""
         return sum(self._sizes[number:])

@@ -249,6 +249,25 @@ def test_limits(on_mariadb: FigureLab) -> None:
     on_mariadb.check()
 
 
+def test_a_file_larger_than_max_bytes_does_not_stop_the_others(on_mariadb: FigureLab) -> None:
+    figures = on_mariadb
+    figures.make(3)
+    figures.delete(0, 1, 2)
+    sizes = sorted(int(str(size)) for (size,) in figures.server.sql(
+        "SELECT size FROM map_v2.`~external_report_store`"
+    ))  # fmt: skip
+    figures.write_site(max_bytes=sizes[-1] - 1)
+    looked = figures.lab.ok("cleanup", "figures", "--dry-run").err
+    assert "1 file larger than max_bytes" in looked
+    assert "at the most (max_bytes)" in looked
+    for _ in sizes:
+        assert "1 file larger than" in figures.lab.ok("cleanup", "figures", "--quiet").err
+    assert figures.tracked() == 1
+    figures.write_site(max_bytes=0)
+    figures.lab.ok("cleanup", "figures")
+    assert figures.tracked() == 0
+
+
 def test_stores_that_are_not_covered_are_named(on_mariadb: FigureLab) -> None:
     on_mariadb.more_stores["archive_store"] = str(on_mariadb.folder / "archive")
     (on_mariadb.folder / "archive").mkdir()
