@@ -96,8 +96,8 @@ def find_references(server: Server, tables: Iterable[OwnTable]) -> dict[str, tup
         if store and kind == "binary" and (schema, name, column) not in guarded:
             # A copy, maybe of a table in another schema: whose files it holds, nothing tells.
             reference = Reference(schema, name, column, guarded=False)
-            for table in by_name.get(f"{EXTERNAL}{store}", ()):
-                found[table][schema, name, column] = reference
+            for tracking in by_name.get(f"{EXTERNAL}{store}", ()):
+                found[tracking][schema, name, column] = reference
     return {table: tuple(sorted(columns.values())) for table, columns in found.items()}
 
 

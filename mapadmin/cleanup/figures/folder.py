@@ -219,9 +219,10 @@ class Folder:
 
     def walk(self) -> Iterator[Found]:
         real = Path(os.path.realpath(self.location))
+        trashes = [str(self._far or self._near), *self._others]
         left_out = {
             str(self.location / path.relative_to(real))
-            for path in map(Path, map(os.path.realpath, filter(None, [self._far, *self._others])))
+            for path in [Path(os.path.realpath(each)) for each in trashes]
             if path.is_relative_to(real)
         }
         yield from _walk(self.location, "", left_out)

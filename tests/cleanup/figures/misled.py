@@ -15,7 +15,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from mapadmin.cli import main
 
-_real: Any = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+_real: Any = botocore.client.BaseClient._make_api_call
 _asked_in_vain = 0
 _taken = False
 
@@ -52,7 +52,7 @@ def silent(client: Any, operation: str, given: dict[str, Any]) -> Any:
 
 if __name__ == "__main__":
     how = {"upload": upload, "denied": denied, "silent": silent}[sys.argv.pop(1)]
-    botocore.client.BaseClient._make_api_call = how  # type: ignore[attr-defined]
+    botocore.client.BaseClient._make_api_call = how
     try:
         main()
     finally:
