@@ -109,7 +109,7 @@ class Folder:
     def drop(self, run: str, keys: Sequence[str]) -> None:
         """Nothing was copied; but what could not be put back at the time is here."""
         for key in keys:
-            if not self.exists(key):
+            if os.path.lexists(self._trashed(run, key)) and not self.exists(key):
                 self.give_back(run, key)
 
     def give_back(self, run: str, key: str) -> bool:

@@ -96,9 +96,9 @@ class Pruner:
         )  # fmt: skip
         with self._work.journalled([item]):
             taken = self._remove(table, rows, troubles)
-        backend.drop(self.run, [key for key in sizes if key not in taken])
         self._watch.taken([key for key in taken if key not in troubles])
         self._count(taken, troubles)
+        backend.drop(self.run, [key for key in sizes if key not in taken])
 
     def _within_bytes(self, row: Tracked) -> bool:
         if self._bytes_left is None:
