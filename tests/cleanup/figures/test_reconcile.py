@@ -216,5 +216,5 @@ def test_on_s3(on_s3: FigureLab) -> None:
     ran = on_s3.lab.run("cleanup", "figures", "--reconcile", "--json")
     found = {row["key"]: row["kind"] for row in map(json.loads, ran.out.splitlines())}
     assert found == {"session0/from a crash.png": "untracked", "session1/figure 1.png": "missing"}
-    on_s3.lab.ok("cleanup", "figures", "--reconcile", "--collect")
+    on_s3.lab.ok("cleanup", "figures", "--reconcile", "--collect", "--force")
     assert on_s3.trashed() == {"session0/from a crash.png"}
