@@ -59,8 +59,10 @@ class Run(msgspec.Struct, kw_only=True):
 
     @property
     def quiet(self) -> bool:
-        """Nothing was done and there is nothing to say."""
-        said = any(part.items or part.failures or part.notes for part in self.parts)
+        """Nothing was done, nothing was left for the next time, and there is nothing to say."""
+        said = any(
+            part.items or part.failures or part.notes or not part.finished for part in self.parts
+        )
         return not said and not self.notes
 
     def summary(self) -> str:

@@ -75,19 +75,29 @@ _NEWER_MARK = re.compile(r":<(?P<codec>[^@>]+)@(?P<store>[^>]*)>:")
 
 
 def find_references(server: Server, tables: Iterable[OwnTable]) -> dict[str, tuple[Reference, ...]]:
-    """The columns, in all schemas, that refer to each tracking table (by `str`); two queries."""
-    found: dict[str, dict[tuple[str, str, str], Reference]] = {str(table): {} for table in tables}
+    """The columns, in all schemas, that refer to each tracking table (by `str`); two queries.
+
+    One without a foreign key may refer to each table of its store.
+    """
+    found: dict[str, dict[tuple[str, str, str], Reference]] = {}
+    guarded: set[tuple[str, str, str]] = set()
+    by_name = defaultdict(list)
+    for table in tables:
+        found[str(table)] = {}
+        by_name[table.name].append(str(table))
     for parent_schema, parent, *place in server.query(_FOREIGN_KEYS, ["~external\\_%"]):
         schema, name, column = map(str, place)
+        guarded.add((schema, name, column))
         if (columns := found.get(f"{parent_schema}.{parent}")) is not None:
             columns[schema, name, column] = Reference(schema, name, column, guarded=True)
     for schema, name, column, kind, comment in server.query(_COMMENTS, [":%@%:%"]):
         mark = _MARK.match(comment)
         store = mark["store"] if mark else ""
-        columns = found.get(f"{schema}.{EXTERNAL}{store}")
-        if columns is not None and kind == "binary":
+        if store and kind == "binary" and (schema, name, column) not in guarded:
+            # A copy, maybe of a table in another schema: whose files it holds, nothing tells.
             reference = Reference(schema, name, column, guarded=False)
-            columns.setdefault((schema, name, column), reference)
+            for tracking in by_name.get(f"{EXTERNAL}{store}", ()):
+                found[tracking][schema, name, column] = reference
     return {table: tuple(sorted(columns.values())) for table, columns in found.items()}
 
 

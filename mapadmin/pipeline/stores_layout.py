@@ -10,6 +10,7 @@ A key is the path of a file in its store, with `/`, relative to the store's loca
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -63,6 +64,13 @@ def filepath_key(filepath: str) -> str | None:
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in filepath:
         return None
     return str(path)
+
+
+def named_key(filepath: str, location: str) -> str | None:
+    """The key of the file that a path names, however it is written; None outside of the store."""
+    root = posixpath.normpath("/" + location.strip("/"))
+    full = "/" + posixpath.normpath(posixpath.join(root, filepath)).lstrip("/")
+    return full[len(root) :].lstrip("/") if full.startswith(f"{root.rstrip('/')}/") else None
 
 
 def blob_key(digest: bytes, schema: str, folds: Sequence[int]) -> str:

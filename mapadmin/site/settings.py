@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import permutations
 
 import msgspec
 
@@ -13,7 +14,7 @@ from mapadmin.site.database import DatabaseSettings
 from mapadmin.site.globus import GlobusSettings
 from mapadmin.site.jupyterhub import HubSettings
 from mapadmin.site.pipeline import PipelineSettings
-from mapadmin.site.stores import StoreSettings
+from mapadmin.site.stores import StoreSettings, is_within
 from mapadmin.site.workers import WorkersSettings
 
 
@@ -47,3 +48,15 @@ class SiteFile(Settings, frozen=True, kw_only=True):
     stores: dict[str, StoreSettings] = msgspec.field(default_factory=dict)
     """External stores by the name that DataJoint's configuration gives them."""
     workers: WorkersSettings | None = None
+
+    def __post_init__(self) -> None:
+        for (name, store), (other, inner) in permutations(self.stores.items(), 2):
+            place = (inner.protocol, inner.bucket)
+            if (
+                store.trash
+                and (store.protocol, store.bucket) == place
+                and is_within(inner.location, store.trash)
+            ):
+                raise RefusedError(
+                    f"stores.{name}.trash", f"must not be where the store {other} is"
+                )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -19,6 +20,12 @@ class StoreProtocol(StrEnum):
 
     FILE = "file"
     S3 = "s3"
+
+
+def is_within(location: str, folder: str) -> bool:
+    """Whether a folder or prefix is another one or lies in it, as they are written."""
+    inner, outer = (posixpath.normpath("/" + path.strip("/")) for path in (location, folder))
+    return PurePosixPath(inner).is_relative_to(outer)
 
 
 class StoreSettings(Settings, frozen=True, kw_only=True):
@@ -84,6 +91,7 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
                     not self.trash or self.trash.startswith("/"),
                     "must be the absolute path of a folder",
                 ),
+                self._trash_apart(),
             ] + [
                 (name, not getattr(self, name), "is for a store on s3 only")
                 for name in ("endpoint", "bucket", "region", "access_key", "secret_key")
@@ -95,12 +103,12 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
                 bool(self.access_key) == bool(self.secret_key),
                 "and access_key must be given both or not at all",
             ),
-            (
-                "trash",
-                not self.trash or PurePosixPath(self.trash) != PurePosixPath(self.location),
-                "must not be the location itself",
-            ),
+            self._trash_apart(),
         ]
+
+    def _trash_apart(self) -> tuple[str, bool, str]:
+        good = not self.trash or not is_within(self.location, self.trash)
+        return "trash", good, "must not be the location itself, nor a folder that it lies in"
 
     def _numbers(self) -> list[tuple[str, bool, str]]:
         return [

@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
+from urllib.parse import quote
 
 import msgspec
 
 TRASH = ".mapadmin-trash"
-_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}-(?P<store>.+)")
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -62,6 +63,10 @@ class Backend(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
+    def has_taken(self, key: str) -> bool:
+        """Whether a run's trash in the location itself has a file of this key."""
+        ...
+
     def prepare(self, run: str, sizes: Mapping[str, int], cutoff: float) -> dict[str, Trouble]:
         """Make ready what takes time, before any lock is held: room in the trash, or copies.
 
@@ -74,8 +79,15 @@ class Backend(Protocol):
         """Move files into the trash; what cannot be moved is where it was, and is returned."""
         ...
 
+    def changed(self, keys: Sequence[str]) -> dict[str, Trouble]:
+        """Which files are not what was prepared any more: these are not to be taken."""
+        ...
+
     def drop(self, run: str, keys: Sequence[str]) -> None:
-        """Forget what was prepared for files that were not taken after all."""
+        """Forget what was prepared for files that were not taken after all.
+
+        One that is not in its place, whatever became of it, is put back.
+        """
         ...
 
     def give_back(self, run: str, key: str) -> bool:
@@ -115,9 +127,13 @@ class Backend(Protocol):
         ...
 
 
-def new_run(now: float) -> str:
-    """A name for a run that sorts by time: `20261123T224501Z-1f2e3d`."""
-    return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
+def new_run(now: float, store: str) -> str:
+    """A name for a run that sorts by time: `20261123T224501Z-1f2e3d-report_store`.
+
+    The store's is in it: two stores may have one trash, and each empties it of its own.
+    """
+    moment = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
+    return f"{moment}-{os.urandom(3).hex()}-{quote(store, safe='')}"
 
 
 def begun_at(run: str) -> float:
@@ -125,6 +141,8 @@ def begun_at(run: str) -> float:
     return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
 
 
-def only_runs(names: Iterable[str]) -> list[str]:
-    """Those names that are of runs, oldest first: whatever else lies in the trash is not ours."""
-    return sorted({name for name in names if _RUN.fullmatch(name)})
+def only_runs(names: Iterable[str], store: str) -> list[str]:
+    """Those names that are of a store's runs, oldest first: all else in the trash is not ours."""
+    runs = {name: _RUN.fullmatch(name) for name in names}
+    wanted = quote(store, safe="")
+    return sorted(name for name, run in runs.items() if run and run["store"] == wanted)

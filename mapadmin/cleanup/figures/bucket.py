@@ -3,7 +3,7 @@
 S3 has no rename. A file is copied into the trash before any lock is held, and deleted while the
 lock is. What somebody uploads between the two has the same contents (the key of a blob or an
 attachment is a hash of them), or cannot be: for a filepath, a worker uploads nothing while the row
-is there.
+is there. Where there is no row, it is to be seen by `changed`.
 """
 
 from __future__ import annotations
@@ -39,10 +39,20 @@ _DENIED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
 class Bucket:
     """The Backend of a store in a bucket of S3 or of a server that speaks its language."""
 
-    def __init__(self, settings: StoreSettings, keys: tuple[Secret, Secret] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: StoreSettings,
+        keys: tuple[Secret, Secret] | None,
+        others: Iterable[str] = (),
+    ) -> None:
+        """`others` are the trashes of all stores, none of whose files is the store's."""
+        self._name = name
         self.bucket = settings.bucket
         self._location = settings.location
         self._trash = settings.trash or str(PurePosixPath(self._location, TRASH))
+        self._others = tuple(f"{each.strip('/')}/" for each in (self._trash, *others))
+        self._seen: dict[str, tuple[object, object]] = {}  # what was copied, by key
         self._client = _client(settings, keys)
 
     @property
@@ -57,6 +67,11 @@ class Bucket:
         with self._translated():
             return self._head(self._full(key)) is not None
 
+    def has_taken(self, key: str) -> bool:
+        runs = self.runs()
+        with self._translated():
+            return any(self._head(self._trashed(run, key)) is not None for run in runs)
+
     # --- to the trash ---------------------------------------------------------------------------
 
     def prepare(self, run: str, sizes: Mapping[str, int], cutoff: float) -> dict[str, Trouble]:
@@ -66,8 +81,10 @@ class Bucket:
                 return Missing()
             if head["LastModified"].timestamp() >= cutoff:
                 return Fresh()
+            self._seen[key] = _version(head)
             return self._copy(self._full(key), self._trashed(run, key), head)
 
+        self._seen.clear()
         with self._translated():
             return {key: bad for key, bad in self._each(copy, list(sizes)) if bad is not None}
 
@@ -99,8 +116,27 @@ class Bucket:
         del run, cutoff
         return self._delete({self._full(key): key for key in keys})
 
+    def changed(self, keys: Sequence[str]) -> dict[str, Trouble]:
+        def compare(key: str) -> Trouble | None:
+            head = self._head(self._full(key))
+            if head is None:
+                return Missing()
+            return None if self._seen.get(key) == _version(head) else Fresh()
+
+        with self._translated():
+            return {key: bad for key, bad in self._each(compare, keys) if bad is not None}
+
     def drop(self, run: str, keys: Sequence[str]) -> None:
-        self._delete({self._trashed(run, key): key for key in keys})
+        # A delete that is said to have failed may have been one; the copy is then the only one.
+        # And what is dropped is what is known to be in its place, not what was to be.
+        def place(key: str) -> Trouble | None:
+            return None if self._head(self._full(key)) is not None else Missing()
+
+        with self._translated():
+            away = {key for key, bad in self._each(place, keys) if bad is not None}
+        for key in sorted(away):
+            self.give_back(run, key)
+        self._delete({self._trashed(run, key): key for key in keys if key not in away})
 
     def give_back(self, run: str, key: str) -> bool:
         with self._translated():
@@ -132,7 +168,7 @@ class Bucket:
             )
             for page in pages:
                 names += [each["Prefix"] for each in page.get("CommonPrefixes", ())]
-        return only_runs(name.rstrip("/").rpartition("/")[2] for name in names)
+        return only_runs((name.rstrip("/").rpartition("/")[2] for name in names), self._name)
 
     def trashed(self, run: str) -> Iterator[Found]:
         return self._list(f"{self._trash}/{run}/files/")
@@ -156,9 +192,9 @@ class Bucket:
 
     def walk(self) -> Iterator[Found]:
         prefix = str(PurePosixPath(self._location, "x"))[:-1]
-        trash = f"{self._trash}/"
         for found in self._list(prefix):
-            if not f"{prefix}{found.key}".startswith(trash):
+            full = f"{prefix}{found.key}".lstrip("/")
+            if not full.startswith(self._others) and f"/{TRASH}/" not in f"/{full}":
                 yield found
 
     # --- requests -------------------------------------------------------------------------------
@@ -229,6 +265,10 @@ class Bucket:
             raise UnreachableError(f"{self.where}: {code}: {text}.") from None
         except BotoCoreError as error:
             raise UnreachableError(f"{self.where} cannot be reached: {error}.") from None
+
+
+def _version(head: Mapping[str, Any]) -> tuple[object, object]:
+    return head["ETag"], head["LastModified"]
 
 
 def _client(settings: StoreSettings, keys: tuple[Secret, Secret] | None) -> Any:

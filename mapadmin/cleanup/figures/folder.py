@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,10 +35,15 @@ _CHUNK = 1 << 20
 class Folder:
     """The Backend of a store in a folder."""
 
-    def __init__(self, location: str, trash: str = "") -> None:
+    def __init__(
+        self, name: str, location: str, trash: str = "", others: Iterable[str] = ()
+    ) -> None:
+        """`others` are the trashes of all stores, none of whose files is the store's."""
+        self._name = name
         self.location = Path(location)
         self._near = self.location / TRASH
         self._far = Path(trash) if trash and Path(trash) != self._near else None
+        self._others = others
 
     @property
     def where(self) -> str:
@@ -61,6 +66,10 @@ class Folder:
 
     def exists(self, key: str) -> bool:
         return os.path.lexists(self._path(key))
+
+    def has_taken(self, key: str) -> bool:
+        runs = only_runs(_names(self._near), self._name)
+        return any(os.path.lexists(self._trashed(run, key)) for run in runs)
 
     # --- to the trash ---------------------------------------------------------------------------
 
@@ -96,8 +105,16 @@ class Folder:
             return Failed(error.strerror or str(error))
         return None
 
+    def changed(self, keys: Sequence[str]) -> dict[str, Trouble]:
+        """What is moved is what is there: nothing was copied."""
+        del keys
+        return {}
+
     def drop(self, run: str, keys: Sequence[str]) -> None:
-        """Nothing was copied."""
+        """Nothing was copied; but what could not be put back at the time is here."""
+        for key in keys:
+            if os.path.lexists(self._trashed(run, key)) and not self.exists(key):
+                self.give_back(run, key)
 
     def give_back(self, run: str, key: str) -> bool:
         path = self._path(key)
@@ -139,7 +156,7 @@ class Folder:
         if self._far is None:
             return
         # Also of earlier runs, which a full disk may have kept from it.
-        for waiting in only_runs(_names(self._near)):
+        for waiting in only_runs(_names(self._near), self._name):
             self._ship(self._near / waiting, self._far / waiting)
 
     def _ship(self, source: Path, target: Path) -> None:
@@ -162,7 +179,8 @@ class Folder:
     # --- the trash ------------------------------------------------------------------------------
 
     def runs(self) -> list[str]:
-        return only_runs(name for trash in self._trashes for name in _names(trash))
+        names = (name for trash in self._trashes for name in _names(trash))
+        return only_runs(names, self._name)
 
     def trashed(self, run: str) -> Iterator[Found]:
         for trash in self._trashes:
@@ -204,7 +222,14 @@ class Folder:
                 trash.rmdir()
 
     def walk(self) -> Iterator[Found]:
-        yield from _walk(self.location, "", leave_out={self._near, *filter(None, [self._far])})
+        real = Path(os.path.realpath(self.location))
+        trashes = [str(self._far or self._near), *self._others]
+        left_out = {
+            str(self.location / path.relative_to(real))
+            for path in [Path(os.path.realpath(each)) for each in trashes]
+            if path.is_relative_to(real)
+        }
+        yield from _walk(self.location, "", left_out)
 
     @property
     def _trashes(self) -> list[Path]:
@@ -271,16 +296,18 @@ def _names(folder: Path) -> list[str]:
         raise MapadminError(f"Cannot read {folder}: {error.strerror}.") from None
 
 
-def _walk(folder: Path, prefix: str, leave_out: set[Path] | None = None) -> Iterator[Found]:
-    """Files below a folder; one that goes away meanwhile is passed over."""
+def _walk(folder: Path, prefix: str, leave_out: Container[str] | None = None) -> Iterator[Found]:
+    """Files below a folder; one that goes away meanwhile is passed over.
+
+    With `leave_out`, without these folders and those that are the trash of any store.
+    """
     waiting = [(str(folder), prefix)]
-    skip = {str(path) for path in leave_out or ()}
     while waiting:
         here, name = waiting.pop()
         try:
             with os.scandir(here) as entries:
                 for entry in entries:
-                    if entry.path in skip:
+                    if leave_out is not None and (entry.name == TRASH or entry.path in leave_out):
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append((entry.path, f"{name}{entry.name}/"))

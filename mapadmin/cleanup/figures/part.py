@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mapadmin.cleanup.figures.prune import Pruner
+from mapadmin.cleanup.figures.prune import Pruner, note_too_big
 from mapadmin.cleanup.figures.restore import heal
 from mapadmin.cleanup.figures.scan import Unused, find_unused, oldest_moment, still_unused
 from mapadmin.cleanup.figures.store import Store, open_stores
 from mapadmin.cleanup.parts import Item, PartResult, Work
 from mapadmin.core.errors import MapadminError
-from mapadmin.core.text import count
+from mapadmin.core.text import count, human_bytes
 from mapadmin.site.stores import DAY
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def uncovered(work: Work, stores: Sequence[Store]) -> list[str]:
 
 
 def _tidy(work: Work, server: Server, store: Store, result: PartResult) -> None:
-    if not _has_rows(server, store):
+    if not has_rows(server, store):
         return
     if by_path := [column for column in store.newer if column.codec == "filepath"]:
         result.notes.append(
@@ -98,6 +98,7 @@ def _tidy(work: Work, server: Server, store: Store, result: PartResult) -> None:
     if work.dry_run:
         for unused in found:
             _plan(server, store, unused, before, result)
+        _plan_bytes(store, found, result)
         return
     total = sum(map(len, found))
     with work.progress(f"Removing unused files of {store.name}", total=total, unit="files") as bar:
@@ -106,7 +107,8 @@ def _tidy(work: Work, server: Server, store: Store, result: PartResult) -> None:
     store.backend.finish()
 
 
-def _has_rows(server: Server, store: Store) -> bool:
+def has_rows(server: Server, store: Store) -> bool:
+    """Whether the project's tables track any file of a store."""
     return any(
         server.query(f"SELECT 1 FROM {table.sql} LIMIT 1", []) for table in store.tables
     )  # fmt: skip
@@ -126,6 +128,21 @@ def _refuse_many(work: Work, store: Store, found: Sequence[Unused], result: Part
     if not work.dry_run:
         raise refusal
     result.notes.append(f"{store.name}: without --force, nothing is removed: {refusal.message}")
+
+
+def _plan_bytes(store: Store, found: Sequence[Unused], result: PartResult) -> None:
+    """Tell what of it one run would leave for `max_bytes`."""
+    limit = store.settings.max_bytes
+    if not limit:
+        return
+    sizes = [size for unused in found for size in unused.sizes]
+    note_too_big(store, sum(size > limit for size in sizes), result)
+    if (total := sum(size for size in sizes if size <= limit)) > limit:
+        result.finished = False
+        result.notes.append(
+            f"{store.name}: {human_bytes(total)}, of which one run removes {human_bytes(limit)} at "
+            "the most (max_bytes)"
+        )
 
 
 def _plan(server: Server, store: Store, unused: Unused, before: str, result: PartResult) -> None:

@@ -51,8 +51,9 @@ class Pruner:
         self._cutoff = time.time() - store.settings.grace_days * 86_400
         self._result = result
         self._bytes_left = store.settings.max_bytes or None
+        self._too_big = 0  # files
         self._number = 0  # of the batch, in this run
-        self.run = new_run(time.time())
+        self.run = new_run(time.time(), store.name)
         self._watch = Watch(self._server, store, self.run, result)
 
     def prune(self, found: Sequence[Unused], progress: Progress) -> None:
@@ -70,6 +71,7 @@ class Pruner:
                 self._watch.look()  # the next run looks again, and at everything
             raise
         self._watch.settle()
+        note_too_big(self._store, self._too_big, self._result)
 
     # --- a batch --------------------------------------------------------------------------------
 
@@ -94,13 +96,16 @@ class Pruner:
         )  # fmt: skip
         with self._work.journalled([item]):
             taken = self._remove(table, rows, troubles)
-        backend.drop(self.run, [key for key in sizes if key not in taken])
         self._watch.taken([key for key in taken if key not in troubles])
         self._count(taken, troubles)
+        backend.drop(self.run, [key for key in sizes if key not in taken])
 
     def _within_bytes(self, row: Tracked) -> bool:
         if self._bytes_left is None:
             return True
+        if row.size > self._store.settings.max_bytes:  # never: so it keeps no other from going
+            self._too_big += 1
+            return False
         if row.size > self._bytes_left:
             self._bytes_left = 0
             self._result.finished = False
@@ -171,13 +176,26 @@ class Pruner:
             except BaseException:
                 # It is not known whether a COMMIT whose answer was lost took place. A file without
                 # a row does no harm; a row without a file does.
-                for key in keys:
+                try:
+                    self._give_back(keys)
+                finally:
                     with suppress(MapadminError):
-                        backend.give_back(self.run, key)
-                with suppress(MapadminError):
-                    server.query("ROLLBACK", [])
+                        server.query("ROLLBACK", [])
                 raise
         return dict(rows)
+
+    def _give_back(self, keys: Iterable[str]) -> None:
+        """Put files back as far as it goes: rows are locked meanwhile, so not for long.
+
+        From a store that answers no more, the next run does it.
+        """
+        for key in keys:
+            try:
+                self._store.backend.give_back(self.run, key)
+            except UnreachableError:
+                return
+            except MapadminError:
+                continue
 
     def _lock(self, table: OwnTable, rows: Mapping[str, Tracked]) -> dict[str, Tracked]:
         """Those of the rows that are ours now, unchanged and unused."""
@@ -229,6 +247,16 @@ class Pruner:
                 self._result.count("fresh", 1)
             elif isinstance(trouble, Failed):
                 self._result.failures.append(f"{self._store.backend.where}/{key}: {trouble.why}")
+
+
+def note_too_big(store: Store, number: int, result: PartResult) -> None:
+    """Tell of files that no run ever takes, being larger than all that one may take."""
+    if number:
+        result.finished = False
+        result.notes.append(
+            f"{store.name}: {count(number, 'file')} larger than max_bytes "
+            f"({human_bytes(store.settings.max_bytes)}): left where they are"
+        )
 
 
 _LEFT = Fresh | Failed

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mapadmin.cleanup.figures.backend import Failed, Found, new_run
-from mapadmin.cleanup.figures.part import uncovered
-from mapadmin.cleanup.figures.restore import Watch, heal
+from mapadmin.cleanup.figures.backend import Found
+from mapadmin.cleanup.figures.collect import Collector
+from mapadmin.cleanup.figures.part import has_rows, uncovered
+from mapadmin.cleanup.figures.restore import heal
 from mapadmin.cleanup.figures.scan import PAGE
 from mapadmin.cleanup.figures.store import AT_ONCE, SELECTED, Store, open_stores, select
-from mapadmin.cleanup.parts import Item, PartResult, Work
+from mapadmin.cleanup.parts import PartResult, Work
 from mapadmin.core.errors import MapadminError
-from mapadmin.core.text import count, human_bytes
 from mapadmin.pipeline.inventory import OwnTable
 from mapadmin.pipeline.stores_layout import Tracked, hash_of, parse_key
 from mapadmin.site.stores import DAY
@@ -78,7 +78,7 @@ class ReconcilePart:
         if self._collect:
             heal(server, store, result)
         files = _Files()
-        collector = _Collector(work, server, store, result) if self._collect else None
+        collector = Collector(work, server, store, result) if self._collect else None
         listed = store.backend.walk()
         while some := list(islice(listed, AT_ONCE)):
             if work.out_of_time:
@@ -88,14 +88,17 @@ class ReconcilePart:
                 files.add(found.key)
             stray = self._untracked(server, store, some, result)
             if collector is not None:
-                collector.collect(stray)
-        if collector is not None:
-            collector.finish()
+                collector.add(stray)
         files.sort()
+        missing = 0
         for table in store.tables:
             for mismatch in _missing(server, store, table, files):
+                missing += 1
                 result.count(mismatch.kind.value.replace(", ", "_"))
                 self._tell(mismatch)
+        if collector is not None:
+            collector.judge(listed=len(files), has_rows=has_rows(server, store), missing=missing)
+            collector.collect()
 
     def _untracked(
         self, server: Server, store: Store, some: list[Found], result: PartResult
@@ -127,6 +130,9 @@ class _Files:
 
     def add(self, key: str) -> None:
         self._hashes.append(_short(key))
+
+    def __len__(self) -> int:
+        return len(self._hashes)
 
     def sort(self) -> None:
         """To be done between the last `add` and the first question."""
@@ -163,43 +169,3 @@ def _missing(server: Server, store: Store, table: OwnTable, files: _Files) -> It
                 continue
             kind = Kind.MISSING_UNUSED if is_free else Kind.MISSING
             yield Mismatch(kind, store.name, key, row.size, str(table), row.timestamp[:10])
-
-
-class _Collector:
-    """Moves files that nobody tracks into the trash, and back if somebody does after all."""
-
-    def __init__(self, work: Work, server: Server, store: Store, result: PartResult) -> None:
-        self._work = work
-        self._store = store
-        self._result = result
-        self._run = new_run(time.time())
-        self._watch = Watch(server, store, self._run, result)
-
-    def collect(self, stray: list[Found]) -> None:
-        left = self._store.settings.max_items - self._result.items
-        stray = stray[: max(0, left)]
-        if not stray:
-            return
-        backend, store = self._store.backend, self._store
-        cutoff = time.time() - store.settings.grace_days * DAY
-        size = sum(found.size for found in stray)
-        item = Item(
-            action="remove untracked files", target=store.backend.where, count=len(stray),
-            bytes=size, destroys=True,
-            detail=f"{count(len(stray), 'file')}, {human_bytes(size)}, to the trash {self._run}",
-        )  # fmt: skip
-        with self._work.journalled([item]):
-            troubles = backend.prepare(self._run, {f.key: f.size for f in stray}, cutoff)
-            keys = [found.key for found in stray if found.key not in troubles]
-            troubles |= backend.take(self._run, keys, cutoff)
-        taken = [found for found in stray if found.key not in troubles]
-        self._watch.taken([found.key for found in taken])
-        self._result.items += len(taken)
-        self._result.bytes += sum(found.size for found in taken)
-        for key, trouble in troubles.items():
-            if isinstance(trouble, Failed):
-                self._result.failures.append(f"{backend.where}/{key}: {trouble.why}")
-
-    def finish(self) -> None:
-        self._watch.settle()
-        self._store.backend.finish()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mapadmin.cleanup.figures.store import Store, Tracker, select
 from mapadmin.pipeline.inventory import OwnTable
 from mapadmin.pipeline.stores import Reference, is_unused
-from mapadmin.pipeline.stores_layout import Tracked
+from mapadmin.pipeline.stores_layout import Tracked, key_of
 
 if TYPE_CHECKING:
     from mapadmin.cleanup.parts import PartResult
@@ -47,6 +47,11 @@ class Unused:
 
     def __len__(self) -> int:
         return len(self._hashes) // HASH
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Of the kept files, in bytes."""
+        return self._sizes
 
     def bytes_after(self, number: int) -> int:
         """What the kept files behind the first `number` take together."""
@@ -179,6 +184,9 @@ def still_unused(
             rows[key] = row
     staying = set()
     for key, others in store.trackers(server, rows, dirty=True, but=table).items():
+        own = Tracker(table, rows[key])  # one whose path is not written plainly
+        if not (others := [other for other in others if other != own]):
+            continue
         if all(_is_free(server, store, other, before) for other in others):
             staying.add(key)
         else:
@@ -189,7 +197,7 @@ def still_unused(
 
 def _is_free(server: Server, store: Store, other: Tracker, before: str) -> bool:
     """Whether another table's row is one that a cleanup would delete as well."""
-    if not store.is_tidied(other.table):
+    if not store.is_tidied(other.table) or key_of(other.row, other.table.schema, ()) is None:
         return False
     unused = is_unused(store.references(other.table), "t")
     condition = f"AND t.`timestamp` < '{before}' AND {unused}"

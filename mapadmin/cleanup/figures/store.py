@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,15 @@ from mapadmin.cleanup.figures.backend import Backend
 from mapadmin.core.errors import SettingsError, UnreachableError
 from mapadmin.pipeline.inventory import OwnTable
 from mapadmin.pipeline.stores import NewerColumn, Reference
-from mapadmin.pipeline.stores_layout import COLUMNS, Tracked, hash_of, key_of, parse_key
+from mapadmin.pipeline.stores_layout import (
+    COLUMNS,
+    Tracked,
+    filepath_key,
+    hash_of,
+    key_of,
+    named_key,
+    parse_key,
+)
 from mapadmin.site import StoreProtocol, StoreSettings
 
 if TYPE_CHECKING:
@@ -21,6 +32,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 1000  # hashes in one query
 _SAMPLE = 20
+_PAGE = 20_000  # rows
 SELECTED = ", ".join(
     f"CAST(t.`{name}` AS CHAR)" if name == "timestamp" else f"t.`{name}`" for name in COLUMNS
 )
@@ -68,6 +80,7 @@ class Store:
         self._everywhere = everywhere
         self._schemas = {table.schema for table in everywhere}
         self._references = references
+        self._odd: dict[str, Mapping[str, Sequence[Tracked]]] = {}  # by table
         self._tidied = {str(table) for table in (*tables, *tidied)}
 
     def is_tidied(self, table: OwnTable) -> bool:
@@ -91,26 +104,54 @@ class Store:
     ) -> dict[str, list[Tracker]]:
         """The rows, of whichever schema and store, that track these files; none: not in the answer.
 
-        With `dirty`, rows count that somebody has inserted and not committed yet. The table `but`
-        is not asked.
+        A row whose file is not certain tracks whatever its hash and its path may mean. With
+        `dirty`, rows count that somebody has inserted and not committed yet. The table `but` is not
+        asked, except for rows whose hash is not that of the file.
         """
         found: dict[str, list[Tracker]] = {}
         keys = list(keys)
         wanted: dict[str, list[_Wanted]] = {}  # by store
         for table in self._everywhere:
-            if but is not None and str(table) == str(but):
-                continue
             if table.store not in wanted:
                 wanted[table.store] = list(self._wanted(table, keys))
-            by_hash = {
-                each.hash: each for each in wanted[table.store]
-                if each.schema in (None, table.schema)
-            }  # fmt: skip
-            for row in select(server, table, list(by_hash), dirty=dirty):
-                each = by_hash[row.hash]
-                if key_of(row, table.schema, self._folds(table)) == each.inside:
-                    found.setdefault(each.key, []).append(Tracker(table, row))
+            for each in wanted[table.store]:
+                for row in self._odd_rows(server, table).get(each.inside, ()):
+                    _add(found, each.key, Tracker(table, row))
+            if but is not None and str(table) == str(but):
+                continue
+            here = [each for each in wanted[table.store] if each.schema in (None, table.schema)]
+            for key, tracker in self._by_hash(server, table, here, dirty=dirty):
+                _add(found, key, tracker)
         return found
+
+    def _by_hash(
+        self, server: Server, table: OwnTable, wanted: Iterable[_Wanted], *, dirty: bool
+    ) -> Iterator[tuple[str, Tracker]]:
+        # Several files may have names of the same hash, such as a blob and what lies beside it.
+        by_hash: dict[bytes, list[_Wanted]] = {}
+        for each in wanted:
+            by_hash.setdefault(each.hash, []).append(each)
+        for row in select(server, table, list(by_hash), dirty=dirty):
+            own = key_of(row, table.schema, self._folds(table))
+            for each in by_hash[row.hash]:
+                if own in (None, each.inside):
+                    yield each.key, Tracker(table, row)
+
+    def _odd_rows(self, server: Server, table: OwnTable) -> Mapping[str, Sequence[Tracked]]:
+        """Rows that name a path which their hash is not of, by that path as a key of their store.
+
+        Datajoint 0.11 left such rows, and a character set that could not hold a name. They are
+        read once: no worker of today adds one.
+        """
+        if str(table) not in self._odd:
+            odd: dict[str, list[Tracked]] = {}
+            location = self._stores.get(table.store, self.settings).location
+            for row in odd_rows(server, table):
+                key = named_key(row.filepath or "", location)
+                if key is not None and hash_of(key) != row.hash:
+                    odd.setdefault(key, []).append(row)
+            self._odd[str(table)] = odd
+        return self._odd[str(table)]
 
     def _wanted(self, table: OwnTable, keys: Iterable[str]) -> Iterator[_Wanted]:
         """The hashes under which tables of this table's store would track files of this store.
@@ -138,14 +179,10 @@ class Store:
         if other is None or table.store == self.name:
             return key
         mine = self.settings
-        if (mine.protocol, mine.endpoint, mine.bucket) != (
-            other.protocol, other.endpoint, other.bucket
-        ):  # fmt: skip
+        if (mine.protocol, mine.bucket) != (other.protocol, other.bucket):
             return None
-        full = PurePosixPath(mine.location, key)
-        if not full.is_relative_to(PurePosixPath(other.location)):
-            return None
-        return str(full.relative_to(PurePosixPath(other.location)))
+        full, root = PurePosixPath(_plain(mine), key), PurePosixPath(_plain(other))
+        return str(full.relative_to(root)) if full.is_relative_to(root) else None
 
     def prove_reachable(self, server: Server) -> None:
         """Make sure that the store is there, by files that are known to be in it.
@@ -159,12 +196,51 @@ class Store:
             rows = server.query(f"SELECT {SELECTED} FROM {table.sql} t LIMIT {_SAMPLE}", [])
             keys += [self.key_of(table, Tracked(*row)) for row in rows]
         known = [key for key in keys if key is not None]
-        if known and not any(map(self.backend.exists, known)):
+        # All of them may be in the trash: of a run that was killed before it deleted the rows.
+        files = self.backend
+        if known and not (any(map(files.exists, known)) or any(map(files.has_taken, known))):
             raise UnreachableError(
                 f"None of {len(known)} files that the store {self.name!r} tracks is in "
                 f"{self.backend.where}: no row is deleted for a file that is not found.",
                 remedy="Is the location the one of DataJoint's configuration, and mounted?",
             )
+
+
+@cache
+def _plain_path(protocol: StoreProtocol, location: str) -> str:
+    if protocol is StoreProtocol.FILE:
+        return os.path.realpath(location)
+    return posixpath.normpath("/" + location.strip("/"))
+
+
+def _plain(settings: StoreSettings) -> str:
+    """A location in the one way to write it. Two endpoints may be names of one service."""
+    return _plain_path(settings.protocol, settings.location)
+
+
+def _add(found: dict[str, list[Tracker]], key: str, tracker: Tracker) -> None:
+    trackers = found.setdefault(key, [])
+    if tracker not in trackers:
+        trackers.append(tracker)
+
+
+def odd_rows(server: Server, table: OwnTable) -> Iterator[Tracked]:
+    """The rows with a path that is not the one which their hash is of, or not written plainly.
+
+    Hashed here: MD5 is no function of every MySQL any more.
+    """
+    last = b""
+    while rows := server.query(
+        f"SELECT `hash`, `filepath` FROM {table.sql} WHERE `hash` > %s AND `filepath` <> '' "
+        f"ORDER BY `hash` LIMIT {_PAGE}",
+        [last],
+    ):
+        last = rows[-1][0]
+        odd = [
+            digest for digest, path in rows
+            if hash_of(path) != digest or filepath_key(path) != path
+        ]  # fmt: skip
+        yield from select(server, table, odd)
 
 
 def select(
@@ -184,10 +260,14 @@ def select(
 def make_backend(name: str, site: Site) -> Backend:
     """The files of a store of the site file."""
     settings = site.settings.stores[name]
+    trashes = [
+        other.trash for other in site.settings.stores.values()
+        if other.trash and (other.protocol, other.bucket) == (settings.protocol, settings.bucket)
+    ]  # fmt: skip
     if settings.protocol is StoreProtocol.FILE:
         from mapadmin.cleanup.figures.folder import Folder
 
-        return Folder(settings.location, settings.trash)
+        return Folder(name, settings.location, settings.trash, trashes)
     from mapadmin.cleanup.figures.bucket import Bucket
 
     keys = None
@@ -196,7 +276,7 @@ def make_backend(name: str, site: Site) -> Backend:
             site.secret(settings.access_key, f"stores.{name}.access_key"),
             site.secret(settings.secret_key, f"stores.{name}.secret_key"),
         )
-    return Bucket(settings, keys)
+    return Bucket(name, settings, keys, trashes)
 
 
 def open_stores(server: Server, site: Site, only: str | None = None) -> list[Store]:

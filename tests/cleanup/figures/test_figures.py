@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from mapadmin.aws.calls import On
 from tests.aws.cloud import assert_in_policy, recording
 from tests.cleanup.figures.lab import FigureLab
@@ -88,6 +90,24 @@ def test_a_file_that_two_schemas_share_stays_until_both_are_done(figures: Figure
     assert len([key for key in figures.trashed() if key.endswith(".png")]) == 3
 
 
+def test_a_file_of_another_schemas_moved_row_stays(on_mariadb: FigureLab) -> None:
+    figures = on_mariadb
+    figures.make(2)
+    figures.make(2, schema="map_other")
+    figures.server.sql(
+        "SET foreign_key_checks = OFF",
+        "UPDATE map_other.`~external_report_store` SET hash = UNHEX(MD5('other'))"
+        " WHERE filepath = 'session1/figure 1.png'",
+        "UPDATE map_other.figure SET picture = UNHEX(MD5('other')) WHERE figure = 1",
+    )
+    figures.delete(0, 1)
+    figures.lab.ok("cleanup", "figures")
+    assert figures.check(schema="map_other") == 5
+    figures.delete(0, 1, schema="map_other")
+    figures.lab.ok("cleanup", "figures")  # which file an old row means is not certain
+    assert figures.files() == {"session1/figure 1.png"}
+
+
 def test_two_stores_in_one_another(on_mariadb: FigureLab) -> None:
     on_mariadb.more_stores["inner"] = str(on_mariadb.store / "session0")
     (on_mariadb.store / "session0").mkdir()
@@ -100,6 +120,37 @@ def test_two_stores_in_one_another(on_mariadb: FigureLab) -> None:
     assert on_mariadb.check(schema="map_other", store="inner") == 2
 
 
+@pytest.mark.parametrize("written", ["link", "store/../store", "/store/"])
+def test_one_place_written_in_two_ways(on_mariadb: FigureLab, written: str) -> None:
+    figures = on_mariadb
+    (figures.folder / "link").symlink_to(figures.store)
+    figures.more_stores["other_store"] = f"{figures.folder}/{written}"
+    figures.write_site()
+    figures.make(2)
+    figures.make(2, schema="map_other", store="other_store")
+    figures.delete(0, 1)
+    figures.lab.ok("cleanup", "figures", "--store", "report_store")
+    assert figures.check(schema="map_other", store="other_store") == 5
+
+
+def test_one_place_in_a_bucket_written_in_two_ways(on_s3: FigureLab) -> None:
+    figures = on_s3
+    assert figures.s3
+    figures.more_stores["other_store"] = "reports/v2"
+    figures.make(2)
+    figures.make(2, schema="map_other", store="other_store")
+    del figures.more_stores["other_store"]
+    port = figures.s3.endpoint.partition(":")[2]
+    figures.lab.roles += (
+        f'[stores.other_store]\nprotocol = "s3"\nbucket = "{figures.s3.bucket}"\n'
+        f'endpoint = "localhost:{port}"\nlocation = "reports/v2/"\n'
+    )
+    figures.lab.write_site()
+    figures.delete(0, 1)
+    figures.lab.ok("cleanup", "figures", "--store", "report_store")
+    assert figures.files() >= {"session0/figure 0.png", "session1/figure 1.png"}
+
+
 def test_a_copy_of_a_table_without_foreign_keys_counts(on_mariadb: FigureLab) -> None:
     on_mariadb.make(3)
     on_mariadb.server.sql(
@@ -110,6 +161,23 @@ def test_a_copy_of_a_table_without_foreign_keys_counts(on_mariadb: FigureLab) ->
     on_mariadb.lab.ok("cleanup", "figures")
     assert "session1/figure 1.png" in on_mariadb.files()
     assert "session0/figure 0.png" in on_mariadb.trashed()
+
+
+def test_a_copy_in_another_schema_counts(on_mariadb: FigureLab) -> None:
+    """Made by a person, by SQL: the comment alone says that its column holds files."""
+    on_mariadb.make(3)
+    on_mariadb.make(1, schema="alice_own")  # has a tracking table, which the copy is not of
+    on_mariadb.server.sql(
+        "CREATE DATABASE alice_x",
+        "CREATE TABLE alice_x.copy AS SELECT * FROM map_v2.figure WHERE figure = 1",
+        "CREATE TABLE alice_own.copy AS SELECT * FROM map_v2.figure WHERE figure = 2",
+    )
+    on_mariadb.delete(0, 1, 2, schema="alice_own")
+    on_mariadb.delete(0, 1, 2)
+    on_mariadb.lab.ok("cleanup", "figures")
+    assert "session1/figure 1.png" in on_mariadb.files()
+    assert "session2/figure 2.png" in on_mariadb.files()
+    assert on_mariadb.tracked() == 3  # figure 0 is alice's, too
 
 
 def test_a_row_without_a_file_is_deleted(on_mariadb: FigureLab) -> None:
@@ -182,6 +250,25 @@ def test_limits(on_mariadb: FigureLab) -> None:
     assert on_mariadb.lab.ok("cleanup", "figures", "--force", "--json").json["parts"][0]["finished"]
     assert on_mariadb.tracked() == 3
     on_mariadb.check()
+
+
+def test_a_file_larger_than_max_bytes_does_not_stop_the_others(on_mariadb: FigureLab) -> None:
+    figures = on_mariadb
+    figures.make(3)
+    figures.delete(0, 1, 2)
+    sizes = sorted(int(str(size)) for (size,) in figures.server.sql(
+        "SELECT size FROM map_v2.`~external_report_store`"
+    ))  # fmt: skip
+    figures.write_site(max_bytes=sizes[-1] - 1)
+    looked = figures.lab.ok("cleanup", "figures", "--dry-run").err
+    assert "1 file larger than max_bytes" in looked
+    assert "at the most (max_bytes)" in looked
+    for _ in sizes:
+        assert "1 file larger than" in figures.lab.ok("cleanup", "figures", "--quiet").err
+    assert figures.tracked() == 1
+    figures.write_site(max_bytes=0)
+    figures.lab.ok("cleanup", "figures")
+    assert figures.tracked() == 0
 
 
 def test_stores_that_are_not_covered_are_named(on_mariadb: FigureLab) -> None:

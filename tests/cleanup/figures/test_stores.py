@@ -21,6 +21,7 @@ from mapadmin.pipeline.stores_layout import (
     filepath_key,
     hash_of,
     key_of,
+    named_key,
     parse_key,
 )
 from mapadmin.site import StoreSettings
@@ -88,6 +89,19 @@ def test_filepaths_and_their_hashes() -> None:
     assert filepath_key("a\0b") is None
 
 
+@pytest.mark.parametrize(
+    ("filepath", "location", "key"),
+    [
+        ("a/b.png", "/data", "a/b.png"), ("./a/.//c/../b.png", "/data/", "a/b.png"),
+        ("/data/a.png", "//data", "a.png"), ("../x", "/data", None), ("/etc/x", "/data", None),
+        ("../database/x", "/data", None), ("a.png", "", "a.png"), ("a.png", "r/v2", "a.png"),
+        (".", "/data", None),
+    ],
+)  # fmt: skip
+def test_the_file_that_a_path_names(filepath: str, location: str, key: str | None) -> None:
+    assert named_key(filepath, location) == key
+
+
 def test_what_contents_must_hash_to() -> None:
     assert contents_of(row()) == (b"", HASH)
     assert contents_of(row(attachment_name="n.txt")) == (b"n.txt\0", HASH)
@@ -96,8 +110,10 @@ def test_what_contents_must_hash_to() -> None:
 
 
 def test_runs_sort_by_time() -> None:
-    first, second = new_run(1_000_000_000), new_run(1_000_000_001)
-    assert only_runs([second, "rows.jsonl", "..", first]) == [first, second]
+    first, second = new_run(1_000_000_000, "a-b/c"), new_run(1_000_000_001, "a-b/c")
+    assert "/" not in first
+    others = ["rows.jsonl", "..", new_run(1_000_000_000, "c"), new_run(1_000_000_000, "b/c")]
+    assert only_runs([second, *others, first], "a-b/c") == [first, second]
     assert begun_at(first) == 1_000_000_000
 
 
@@ -114,6 +130,8 @@ def test_runs_sort_by_time() -> None:
             "must be a reference to a secret",
         ),
         ({"protocol": "s3", "bucket": "b", "location": "a", "trash": "a/"}, "location itself"),
+        ({"protocol": "s3", "bucket": "b", "location": "a/c", "trash": "/a"}, "that it lies in"),
+        ({"protocol": "file", "location": "/a", "trash": "/b/../a/"}, "location itself"),
         ({"protocol": "ftp", "location": "/a"}, "ftp"),
         ({"protocol": "file", "location": "/a", "subfolding": [30, 3]}, "32 at the most"),
         ({"protocol": "file", "location": "/a", "max_share": 0}, "above 0"),
@@ -141,7 +159,18 @@ def test_a_folder_with_the_name_of_a_row_is_not_taken(tmp_path: Path) -> None:
     used.parent.mkdir()
     used.write_bytes(b"x")
     os.utime(used.parent, (1, 1))
-    folder, run = Folder(str(tmp_path)), new_run(time.time())
+    folder, run = Folder("a", str(tmp_path)), new_run(time.time(), "a")
     assert folder.prepare(run, {"session1": 1}, time.time()) == {}
     assert folder.take(run, ["session1"], time.time()) == {"session1": Failed("it is a folder")}
     assert used.exists()
+
+
+def test_no_store_lies_in_the_trash_of_another(tmp_path: Path) -> None:
+    from mapadmin.site import load_site
+
+    (tmp_path / "mapadmin.toml").write_text(
+        '[site]\nname = "x"\n[stores.a]\nprotocol = "file"\nlocation = "/data/a"\n'
+        'trash = "/data/b/"\n[stores.b]\nprotocol = "file"\nlocation = "/data/b/c"\n'
+    )
+    with pytest.raises(SettingsError, match=r"stores.a.trash must not be where the store b is"):
+        load_site(tmp_path)

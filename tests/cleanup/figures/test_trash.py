@@ -12,7 +12,7 @@ def older(figures: FigureLab, days: int) -> None:
     """Let the runs in the trash be older."""
     moment = datetime.now(UTC) - timedelta(days=days)
     for number, run in enumerate(sorted(figures.trash.iterdir())):
-        run.rename(run.with_name(f"{moment:%Y%m%dT%H%M%SZ}-{number:06x}"))
+        run.rename(run.with_name(f"{moment:%Y%m%dT%H%M%SZ}-{number:06x}-{run.name[24:]}"))
 
 
 def test_after_the_second_grace(figures: FigureLab) -> None:
@@ -28,6 +28,44 @@ def test_after_the_second_grace(figures: FigureLab) -> None:
     assert "trash 5 items" in figures.lab.ok("cleanup", "trash", "--yes").err
     assert not figures.trash.exists()
     assert figures.check() == 5
+
+
+def test_two_stores_with_one_trash(on_mariadb: FigureLab) -> None:
+    """Each empties it of its own, by its own days."""
+    figures = on_mariadb
+    shared = figures.folder / "shared"
+    figures.write_site(trash=str(shared))
+    figures.make(3)
+    figures.delete(0)
+    figures.lab.ok("cleanup", "figures")
+    before = {path for path in shared.rglob("*") if path.is_file()}
+    (figures.folder / "other").mkdir()
+    (figures.folder / "other/x").touch()
+    figures.lab.roles += (
+        f'[stores.other_store]\nprotocol = "file"\nlocation = "{figures.folder}/other"\n'
+        f'trash = "{shared}"\ntrash_days = 0\n'
+    )
+    figures.lab.write_site()
+    assert "trash 0 items" in figures.lab.ok("cleanup", "trash", "--yes").err
+    assert {path for path in shared.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_was_killed_when_it_had_taken_everything(on_mariadb: FigureLab) -> None:
+    """Its rows are there, and all files are in its trash: the store is there nevertheless."""
+    figures = on_mariadb
+    figures.make(3)
+    before = figures.files()
+    files = figures.trash / "20261101T000000Z-abcdef-report_store" / "files"
+    for key in before:
+        (files / key).parent.mkdir(parents=True, exist_ok=True)
+        (figures.store / key).rename(files / key)
+    for command in (("trash", "--yes"), ("figures",), ("figures", "--reconcile", "--collect")):
+        kept = figures.folder / "-".join(command)
+        shutil.copytree(figures.store, kept)
+        figures.lab.ok("cleanup", *command)
+        assert figures.files() == before
+        shutil.rmtree(figures.store)
+        shutil.copytree(kept, figures.store)
 
 
 def test_what_has_a_row_again_is_put_back_and_never_purged(on_mariadb: FigureLab) -> None:
