@@ -20,6 +20,10 @@ class AwsError(MapadminError):
         super().__init__(message, remedy=remedy, exit_code=exit_code)
         self.code = code
 
+    def means(self, *codes: str) -> bool:
+        """Is it one of these? RDS writes some of them with `Fault` behind."""
+        return self.code.removesuffix("Fault") in codes
+
 
 class DeniedError(AwsError):
     """The identity may not make a call."""

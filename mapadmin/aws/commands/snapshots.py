@@ -11,7 +11,7 @@ from mapadmin.admin import Admin, Mode
 from mapadmin.aws import calls, snapshots
 from mapadmin.aws.commands._app import app
 from mapadmin.aws.commands._open import aws_of, database_of, snapshot_by_id
-from mapadmin.aws.execute import AwsStep, kind
+from mapadmin.aws.execute import AwsStep, kind, run_tag
 from mapadmin.core.report import Report
 from mapadmin.core.tables import Column
 from mapadmin.options import DryRun, Json, Yes
@@ -51,7 +51,7 @@ def snapshot(
 ) -> None:
     """Make a snapshot of the site's database."""
     aws = aws_of(ctx, changes=True)
-    plan = snapshots.create(database_of(aws), name, datetime.now(UTC), wait=wait)
+    plan = snapshots.create(database_of(aws), name, datetime.now(UTC), run_tag(), wait=wait)
     mode = Mode(dry_run=dry_run, as_json=as_json)
     ctx.ensure_object(Admin).perform(plan, {AwsStep: kind(aws)}, mode)
     if not as_json and not dry_run:
