@@ -44,8 +44,8 @@ def test_snapshots_come_and_go(lab: AwsLab) -> None:
     rows = {row["id"]: row for row in lab.ok("aws", "snapshots", "--json").json}
     assert (rows["of-the-test"]["kind"], rows["of-the-test"]["size"]) == ("manual", 200)
     tags = lab.cloud.clients.rds.describe_db_snapshots(DBSnapshotIdentifier="of-the-test")
-    (tag,) = tags["DBSnapshots"][0]["TagList"]
-    assert tag["Value"].startswith("mapadmin: ")
+    tags = {tag["Key"]: tag["Value"] for tag in tags["DBSnapshots"][0]["TagList"]}
+    assert tags["made-by"].startswith("mapadmin: ")
     refused = lab.run("aws", "delete-snapshot", "of-the-test")
     assert (refused.code, "Add --yes" in refused.err) == (2, True)
     lab.ok("aws", "delete-snapshot", "of-the-test", "--yes")
@@ -130,18 +130,29 @@ def test_uploads(lab: AwsLab) -> None:
         1, 300_000
     )  # fmt: skip
     plan = lab.ok("aws", "uploads", "--abort-older-than", "7", "--dry-run", "--json").json
-    assert plan["notes"] == ["2 uploads, 5.3 MiB"]  # moto says of all that they began in 2010
+    # moto says of all that they began in 2010; parts of this one have come just now.
+    assert plan["notes"] == ["1 upload, 293.0 KiB"]
+    assert [step["target"] for step in plan["steps"]] == [f"{ARCHIVE}/sub-440958/lost.bin"]
     assert all(step["destroys"] for step in plan["steps"])
     assert lab.run("aws", "uploads", "--abort-older-than", "7").code == 2
     s3.abort_multipart_upload(Bucket=ARCHIVE, Key=key, UploadId=upload)
     assert len(lab.ok("aws", "uploads", "--json").json) == 1
 
 
+def test_an_upload_that_is_gone_meanwhile_stops_nothing(lab: AwsLab) -> None:
+    gone = {"operation": "AbortMultipartUpload", "status": 404, "code": "NoSuchUpload"}
+    with lab.cloud.faults(gone):
+        ran = lab.ok("aws", "uploads", "archive", "--abort-older-than", "7", "--yes")
+    assert "Done: 1 step." in ran.err
+
+
 def test_lifecycle_keeps_what_others_have_put(lab: AwsLab) -> None:
     s3 = lab.cloud.clients.s3
     before = s3.get_bucket_lifecycle_configuration(Bucket=ARCHIVE)["Rules"]
     try:
-        lab.ok("aws", "lifecycle", "archive", "--abort-uploads", "7")
+        asks = lab.run("aws", "lifecycle", "archive", "--abort-uploads", "7")
+        assert (asks.code, "Add --yes" in asks.err) == (2, True)  # it ends what is being sent
+        lab.ok("aws", "lifecycle", "archive", "--abort-uploads", "7", "--yes")
         rules = s3.get_bucket_lifecycle_configuration(Bucket=ARCHIVE)["Rules"]
         assert rules[0] == before[0]
         assert rules[1]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
@@ -162,7 +173,7 @@ def test_lifecycle_keeps_what_others_have_put(lab: AwsLab) -> None:
 
 
 def test_the_last_rule_can_go(lab: AwsLab) -> None:
-    lab.ok("aws", "lifecycle", "reports", "--abort-uploads", "3")
+    lab.ok("aws", "lifecycle", "reports", "--abort-uploads", "3", "--yes")
     lab.ok("aws", "lifecycle", "reports", "--remove", "mapadmin-abort-uploads")
     assert "has no lifecycle rules" in lab.ok("aws", "lifecycle", "reports").err
 
