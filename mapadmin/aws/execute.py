@@ -43,6 +43,14 @@ class AwsStep(Step, frozen=True, kw_only=True):
     until: Until = Until.NOTHING
     waits_on: str = ""
     gone: tuple[str, ...] = ()
+    sign_seconds: float = 0.0  # the server is well before the call, too: until when it goes down
+
+
+class WaitStep(Step, frozen=True, kw_only=True):
+    """Only wait: the call was made before, by a run that was cut short or by somebody else."""
+
+    until: Until
+    waits_on: str
 
 
 def kind(aws: Aws) -> Kind:
@@ -51,11 +59,40 @@ def kind(aws: Aws) -> Kind:
     def execute(steps: Sequence[AwsStep]) -> Iterator[None]:
         for step in steps:
             _make(aws, step)
+            if step.sign_seconds:
+                _wait_for_sign(aws, step.waits_on, step.sign_seconds)
             if step.until:
                 wait_for(aws, step.until, step.waits_on)
             yield
 
     return Kind(execute)
+
+
+def waiting_kind(aws: Aws) -> Kind:
+    """How a WaitStep is carried out."""
+
+    def execute(steps: Sequence[WaitStep]) -> Iterator[None]:
+        for step in steps:
+            wait_for(aws, step.until, step.waits_on)
+            yield
+
+    return Kind(execute)
+
+
+def is_healthy(aws: Aws, instance: str) -> bool:
+    """Are both of EC2's health checks of a server well?"""
+    return _healthy(aws, instance)[0]
+
+
+def _wait_for_sign(aws: Aws, instance: str, seconds: float) -> None:
+    """Wait until the server is not well, which a quick reboot may never show."""
+    deadline = time.monotonic() + seconds
+
+    def look() -> tuple[bool, str]:
+        healthy, now = _healthy(aws, instance)
+        return not healthy or time.monotonic() >= deadline, now
+
+    keep_looking(f"Waiting until {instance} goes down", instance, look)
 
 
 def run_tag() -> dict[str, str]:

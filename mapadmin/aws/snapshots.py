@@ -71,6 +71,8 @@ def delete(found: Answer, database: str) -> Plan:
             remedy="Only manual snapshots are deleted by hand.",
         )
     require_own(found, database)
+    if snapshot.status == "deleting":
+        return Plan((), (f"{snapshot.id} is being deleted already",))
     made = f"made {snapshot.made:%Y-%m-%d %H:%M} UTC" if snapshot.made else snapshot.status
     step = AwsStep(
         action="delete snapshot", target=snapshot.id, detail=made, destroys=True,
