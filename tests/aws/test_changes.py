@@ -259,6 +259,22 @@ def test_a_link_opens_one_report(lab: AwsLab) -> None:
     assert lab.run("aws", "reports", "link", "weekly/index.html", "--days", "8").code == 2
 
 
+def test_a_link_is_of_the_bucket_s_own_region(lab: AwsLab) -> None:
+    s3, name = lab.cloud.clients.s3, "map-frankfurt"
+    where = {"LocationConstraint": "eu-central-1"}
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration=where)
+    s3.put_object(Bucket=name, Key="a.html", Body=b"12345")
+    site = lab.folder / "mapadmin.toml"
+    site.write_text(site.read_text().replace('"map-reports"', f'"{name}"'))
+    made = lab.ok("aws", "reports", "link", "a.html", "--json").json
+    assert "%2Feu-central-1%2Fs3%2F" in made["url"]
+    assert (made["bytes"], made["temporary"]) == (5, False)
+    keys = lab.folder / "keys"
+    keys.write_text(keys.read_text() + "aws_session_token = t\n")
+    passing = lab.ok("aws", "reports", "link", "a.html", "--json")
+    assert (passing.json["temporary"], "the link ends with them" in passing.err) == (True, True)
+
+
 # --- costs and the policy ----------------------------------------------------------------------
 
 
