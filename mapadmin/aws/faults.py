@@ -41,6 +41,7 @@ _BAD_KEYS = {
     "SignatureDoesNotMatch", "InvalidToken", "InvalidSignatureException", "IncompleteSignature",
     "MissingAuthenticationToken",
 }  # fmt: skip
+_SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
 _THROTTLED = {
     "Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "SlowDown",
     "TooManyRequestsException", "RequestThrottled", "RequestThrottledException",
@@ -89,11 +90,8 @@ def _refused(
     code = str(error.response.get("Error", {}).get("Code", ""))
     said = str(error.response.get("Error", {}).get("Message", "")).strip().rstrip(".")
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _EXPIRED | _BAD_KEYS:
-        what = "have expired" if code in _EXPIRED else "are not accepted"
-        return SettingsError(
-            f"AWS: the credentials {what} ({code}: {said}).", remedy=sign_in(profile)
-        )
+    if code in _SKEWED | _EXPIRED | _BAD_KEYS:
+        return _not_accepted(code, said, profile)
     if code in DENIED or status == 403:
         action = call.actions[0] if call else doing
         return DeniedError(
@@ -119,6 +117,16 @@ def _refused(
             f"{doing}: wrong region: {said}.", remedy="Set aws.region, or --region."
         )
     return AwsError(f"{doing}: {code}: {said}.", code=code)
+
+
+def _not_accepted(code: str, said: str, profile: str | None) -> SettingsError:
+    if code in _SKEWED:
+        return SettingsError(
+            f"AWS: this machine's clock is wrong ({code}: {said}).",
+            remedy="Let it follow the network's: timedatectl set-ntp true",
+        )
+    what = "have expired" if code in _EXPIRED else "are not accepted"
+    return SettingsError(f"AWS: the credentials {what} ({code}: {said}).", remedy=sign_in(profile))
 
 
 def _sentence(error: Exception) -> str:

@@ -293,6 +293,22 @@ def test_costs(lab: AwsLab) -> None:
     assert len({row["month"] for row in first}) == 4
 
 
+def test_costs_of_all_pages_and_what_was_given_back(lab: AwsLab) -> None:
+    amount = {"UnblendedCost": {"Amount": "-12.5", "Unit": "USD"}}
+    page = {
+        "NextPageToken": "2",
+        "ResultsByTime": [{
+            "TimePeriod": {"Start": "2026-01-01", "End": "2026-02-01"}, "Estimated": False,
+            "Groups": [{"Keys": ["Refund"], "Metrics": amount}],
+        }],
+    }  # fmt: skip
+    with lab.cloud.faults({"operation": "GetCostAndUsage", "body": json.dumps(page), "times": 1}):
+        rows = lab.ok("aws", "cost", "--explorer", "--yes", "--json").json
+        assert lab.cloud.calls().count("GetCostAndUsage") == 2
+    assert ("Refund", -12.5) in {(row["service"], row["amount"]) for row in rows}
+    assert len({row["service"] for row in rows}) > 2
+
+
 def settings(**more: Any) -> AwsSettings:
     return AwsSettings(account=ACCOUNT, **more)
 

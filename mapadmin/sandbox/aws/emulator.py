@@ -126,7 +126,7 @@ def make_app(database: int | None) -> Wsgi:
             part.last_modified = datetime(2010, 11, 10)  # noqa: DTZ001  as moto has them
         return part
 
-    FakeMultipart.set_part = put_part  # type: ignore[method-assign]
+    FakeMultipart.set_part = put_part  # type: ignore[method-assign,assignment]
     S3Backend.get_cloudwatch_metrics = classmethod(  # type: ignore[method-assign,assignment]
         lambda cls, account_id, region: []
     )
