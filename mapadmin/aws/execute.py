@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -13,7 +14,7 @@ from mapadmin.aws import calls
 from mapadmin.aws.calls import Call
 from mapadmin.aws.faults import AwsError
 from mapadmin.aws.session import Aws
-from mapadmin.core.errors import MapadminError
+from mapadmin.core.errors import ExitCode, MapadminError
 from mapadmin.core.plan import Kind, Step
 from mapadmin.core.progress import Progress
 
@@ -27,18 +28,29 @@ class Until(StrEnum):
     NOTHING = ""
     SNAPSHOT = "snapshot is available"
     DATABASE = "instance is available"
-    NO_DATABASE = "instance is gone"
     HEALTHY = "server is healthy"
     STOPPED = "server is stopped"
 
 
 class AwsStep(Step, frozen=True, kw_only=True):
-    """One call of an API. `waits_on` is the name of what `until` is about."""
+    """One call of an API. `waits_on` is the name of what `until` is about.
+
+    `gone` are AWS's words for that there is nothing left to delete, which is what was wanted.
+    """
 
     call: Call
     parameters: Mapping[str, Any] = msgspec.field(default_factory=dict)
     until: Until = Until.NOTHING
     waits_on: str = ""
+    gone: tuple[str, ...] = ()
+    sign_seconds: float = 0.0  # the server is well before the call, too: until when it goes down
+
+
+class WaitStep(Step, frozen=True, kw_only=True):
+    """Only wait: the call was made before, by a run that was cut short or by somebody else."""
+
+    until: Until
+    waits_on: str
 
 
 def kind(aws: Aws) -> Kind:
@@ -46,7 +58,9 @@ def kind(aws: Aws) -> Kind:
 
     def execute(steps: Sequence[AwsStep]) -> Iterator[None]:
         for step in steps:
-            aws.call(step.call, **step.parameters)
+            _make(aws, step)
+            if step.sign_seconds:
+                _wait_for_sign(aws, step.waits_on, step.sign_seconds)
             if step.until:
                 wait_for(aws, step.until, step.waits_on)
             yield
@@ -54,16 +68,88 @@ def kind(aws: Aws) -> Kind:
     return Kind(execute)
 
 
+def waiting_kind(aws: Aws) -> Kind:
+    """How a WaitStep is carried out."""
+
+    def execute(steps: Sequence[WaitStep]) -> Iterator[None]:
+        for step in steps:
+            wait_for(aws, step.until, step.waits_on)
+            yield
+
+    return Kind(execute)
+
+
+def is_healthy(aws: Aws, instance: str) -> bool:
+    """Are both of EC2's health checks of a server well?"""
+    return _healthy(aws, instance)[0]
+
+
+def _wait_for_sign(aws: Aws, instance: str, seconds: float) -> None:
+    """Wait until the server is not well, which a quick reboot may never show."""
+    deadline = time.monotonic() + seconds
+
+    def look() -> tuple[bool, str]:
+        healthy, now = _healthy(aws, instance)
+        return not healthy or time.monotonic() >= deadline, now
+
+    keep_looking(f"Waiting until {instance} goes down", instance, look)
+
+
+def run_tag() -> dict[str, str]:
+    """A tag by which what this run makes is known from what another one makes."""
+    return {"Key": "mapadmin-run", "Value": secrets.token_hex(8)}
+
+
+def _make(aws: Aws, step: AwsStep) -> None:
+    """Make the call. One that was repeated, because its first answer was lost, has come true."""
+    try:
+        aws.call(step.call, **step.parameters)
+    except AwsError as error:
+        made = "AlreadyExists" in error.code and _is_ours(aws, step)
+        if not (made or error.means(*step.gone)):
+            raise
+
+
+def _is_ours(aws: Aws, step: AwsStep) -> bool:
+    """Has this very run made what is there under the step's name? Its tags tell."""
+    wanted = step.parameters.get("Tags", ())
+    run = next((tag for tag in wanted if tag["Key"] == "mapadmin-run"), None)
+    if run is None:
+        return False
+    if step.call == calls.DB_CREATE_SNAPSHOT:
+        name = step.parameters["DBSnapshotIdentifier"]
+        found = aws.call(calls.DB_SNAPSHOTS, DBSnapshotIdentifier=name)["DBSnapshots"]
+    else:
+        name = step.parameters["DBInstanceIdentifier"]
+        found = aws.call(calls.DB_INSTANCES, DBInstanceIdentifier=name)["DBInstances"]
+    return any(run in each.get("TagList", ()) for each in found)
+
+
 def wait_for(aws: Aws, until: Until, name: str) -> None:
-    """Look again and again. Raises MapadminError when it went wrong, or takes an hour."""
+    """Wait until a look tells that it is so, as `keep_looking` does."""
+    keep_looking(f"Waiting until {name}'s {until.value}", name, lambda: _LOOKS[until](aws, name))
+
+
+def keep_looking(doing: str, name: str, look: Callable[[], tuple[bool, str]]) -> None:
+    """Look again and again: is it so, and how is it now? MapadminError after an hour.
+
+    A look that AWS does not answer, or not so often, says nothing of what is waited for: it is
+    repeated.
+    """
     deadline = time.monotonic() + WAIT_SECONDS
-    with Progress(f"Waiting until {name}'s {until.value}") as progress:
+    with Progress(doing) as progress:
         while True:
-            reached, now = _LOOKS[until](aws, name)
+            silent: MapadminError | None = None
+            try:
+                reached, now = look()
+            except MapadminError as error:
+                if error.exit_code is not ExitCode.UNREACHABLE:
+                    raise
+                reached, now, silent = False, "not told by AWS", error
             if reached:
                 return
             if time.monotonic() > deadline:
-                raise MapadminError(f"{name} is still {now} after an hour.")
+                raise silent or MapadminError(f"{name} is still {now} after an hour.")
             progress.advance(0, note=now)
             time.sleep(POLL_SECONDS)
 
@@ -79,22 +165,9 @@ def _database(aws: Aws, name: str) -> tuple[bool, str]:
 
 
 def _reached(status: str, wanted: str, name: str) -> tuple[bool, str]:
-    if status.startswith(("failed", "incompatible")):
+    if status.startswith(("failed", "incompatible", "restore-error")):
         raise MapadminError(f"{name} is {status}.")
     return status == wanted, status
-
-
-def _no_database(aws: Aws, name: str) -> tuple[bool, str]:
-    try:
-        return False, str(
-            aws.call(calls.DB_INSTANCES, DBInstanceIdentifier=name)["DBInstances"][0][
-                "DBInstanceStatus"
-            ]
-        )
-    except AwsError as error:
-        if error.code not in ("DBInstanceNotFound", "DBInstanceNotFoundFault"):
-            raise
-        return True, ""
 
 
 def _healthy(aws: Aws, name: str) -> tuple[bool, str]:
@@ -116,7 +189,6 @@ def _stopped(aws: Aws, name: str) -> tuple[bool, str]:
 _LOOKS: Mapping[Until, Callable[[Aws, str], tuple[bool, str]]] = {
     Until.SNAPSHOT: _snapshot,
     Until.DATABASE: _database,
-    Until.NO_DATABASE: _no_database,
     Until.HEALTHY: _healthy,
     Until.STOPPED: _stopped,
 }

@@ -20,6 +20,10 @@ class AwsError(MapadminError):
         super().__init__(message, remedy=remedy, exit_code=exit_code)
         self.code = code
 
+    def means(self, *codes: str) -> bool:
+        """Is it one of these? RDS writes some of them with `Fault` behind."""
+        return self.code.removesuffix("Fault") in codes
+
 
 class DeniedError(AwsError):
     """The identity may not make a call."""
@@ -37,6 +41,7 @@ _BAD_KEYS = {
     "SignatureDoesNotMatch", "InvalidToken", "InvalidSignatureException", "IncompleteSignature",
     "MissingAuthenticationToken",
 }  # fmt: skip
+_SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
 _THROTTLED = {
     "Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "SlowDown",
     "TooManyRequestsException", "RequestThrottled", "RequestThrottledException",
@@ -85,11 +90,8 @@ def _refused(
     code = str(error.response.get("Error", {}).get("Code", ""))
     said = str(error.response.get("Error", {}).get("Message", "")).strip().rstrip(".")
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _EXPIRED | _BAD_KEYS:
-        what = "have expired" if code in _EXPIRED else "are not accepted"
-        return SettingsError(
-            f"AWS: the credentials {what} ({code}: {said}).", remedy=sign_in(profile)
-        )
+    if code in _SKEWED | _EXPIRED | _BAD_KEYS:
+        return _not_accepted(code, said, profile)
     if code in DENIED or status == 403:
         action = call.actions[0] if call else doing
         return DeniedError(
@@ -115,6 +117,16 @@ def _refused(
             f"{doing}: wrong region: {said}.", remedy="Set aws.region, or --region."
         )
     return AwsError(f"{doing}: {code}: {said}.", code=code)
+
+
+def _not_accepted(code: str, said: str, profile: str | None) -> SettingsError:
+    if code in _SKEWED:
+        return SettingsError(
+            f"AWS: this machine's clock is wrong ({code}: {said}).",
+            remedy="Let it follow the network's: timedatectl set-ntp true",
+        )
+    what = "have expired" if code in _EXPIRED else "are not accepted"
+    return SettingsError(f"AWS: the credentials {what} ({code}: {said}).", remedy=sign_in(profile))
 
 
 def _sentence(error: Exception) -> str:

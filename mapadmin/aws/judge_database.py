@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from mapadmin.aws.metrics import Point, days_until, slope
+from mapadmin.aws.metrics import Point, days_until, since_enlarged, slope
 from mapadmin.core.checks import Finding, State, fail, ok, unknown, warn
 from mapadmin.core.text import count, human_bytes, human_seconds
 from mapadmin.site import AwsThresholds
@@ -14,6 +14,9 @@ from mapadmin.site import AwsThresholds
 Answer = dict[str, Any]
 GIB = 1024**3
 _OLD = timedelta(minutes=20)  # a newest point older than this says nothing about now
+
+_ENLARGE = "aws rds modify-db-instance --allocated-storage GIB"
+_ENLARGE_MOST = "aws rds modify-db-instance --max-allocated-storage GIB"
 
 # GiB by size of an instance class; the families r and x have 2 and 4 times the memory of m.
 _SIZES = {"micro": 1, "small": 2, "medium": 4, "large": 8, "xlarge": 16}
@@ -158,24 +161,29 @@ def disk(
     found: Answer, free: Sequence[Point], daily: Sequence[Point], limits: AwsThresholds,
     now: datetime,
 ) -> Finding:  # fmt: skip
-    """Free space, and when it will be gone at the growth of the last days."""
+    """Free space, and when it will be gone at the growth of the last days.
+
+    RDS may enlarge the disk by itself, up to MaxAllocatedStorage: that counts as free for the
+    warnings. It begins below 10% and not within six hours of the last time, so that a disk that is
+    all but full is a failure all the same.
+    """
     left = newest(free, now)
     if left is None:
         return unknown("CloudWatch has no figure of the last 20 minutes")
     size = float(found["AllocatedStorage"]) * GIB
-    most = float(found.get("MaxAllocatedStorage") or 0) * GIB
-    share = left / size
-    detail = f"{human_bytes(left)} of {human_bytes(size)} free ({share:.0%})"
-    growth = slope(daily)
-    days = days_until(left, 0.0, None if growth is None else -growth)
+    most = max(size, float(found.get("MaxAllocatedStorage") or 0) * GIB)
+    room = left + most - size
+    detail = f"{human_bytes(left)} of {human_bytes(size)} free ({left / size:.0%})"
+    growth = slope(since_enlarged(daily, size))
+    days = days_until(room, 0.0, None if growth is None else -growth)
+    if most > size:
+        detail += f"; grows by itself up to {human_bytes(most)}"
     if days is not None:
         detail += f", full in {days:.0f} days"
-    if most > size:  # RDS makes it bigger by itself
-        return ok(f"{detail}; grows by itself up to {human_bytes(most)}")
-    if share < limits.disk_fail:
-        return fail(detail, "aws rds modify-db-instance --allocated-storage GIB")
-    if share < limits.disk_warn or (days is not None and days < limits.full_warn_days):
-        return warn(detail, "aws rds modify-db-instance --allocated-storage GIB")
+    if left / size < limits.disk_fail:
+        return fail(detail, _ENLARGE)
+    if room / most < limits.disk_warn or (days is not None and days < limits.full_warn_days):
+        return warn(detail, _ENLARGE_MOST if most > size else _ENLARGE)
     return ok(detail)
 
 

@@ -56,8 +56,11 @@ def difference(old: Sequence[Rule], new: Sequence[Rule]) -> list[tuple[str, str,
 
 
 def deletes(rule: Rule) -> bool:
-    """Does a rule delete objects, or versions of them?"""
-    return bool({"Expiration", "NoncurrentVersionExpiration"} & rule.keys())
+    """Does a rule delete objects, versions of them, or what has arrived of uploads?"""
+    return bool(
+        {"Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"}
+        & rule.keys()
+    )
 
 
 def describe(rule: Rule) -> str:

@@ -38,6 +38,7 @@ STORAGE_TYPES = {
     "DeepArchiveObjectOverhead": "overhead",
     "DeepArchiveS3ObjectOverhead": "overhead",
 }
+_LEAP = 0.05
 _AT_ONCE = 500  # queries that GetMetricData takes in a call
 
 
@@ -117,6 +118,18 @@ def of_database(identifier: str, name: str, stat: str = "Average") -> Metric:
 def of_instance(instance: str, name: str, stat: str = "Average") -> Metric:
     """A metric of an EC2 instance."""
     return Metric("AWS/EC2", name, (("InstanceId", instance),), stat)
+
+
+def since_enlarged(free: Sequence[Point], size: float) -> Sequence[Point]:
+    """Of a disk's free bytes a day, those behind the last leap: with its present `size`.
+
+    A leap is more by 5% of the disk than on any of the seven days before; RDS enlarges by 10% at
+    least. What a temporary table took, and gave back, is none.
+    """
+    for n in range(len(free) - 1, 0, -1):
+        if free[n].value - max(p.value for p in free[max(0, n - 7) : n]) > size * _LEAP:
+            return free[n:]
+    return free
 
 
 def slope(points: Sequence[Point]) -> float | None:

@@ -16,6 +16,7 @@ from mapadmin.core.plan import Plan
 
 Answer = dict[str, Any]
 TAG = {"Key": "mapadmin", "Value": "snapshot-check"}
+OF = "mapadmin-snapshot"  # a tag: what a temporary instance was restored from
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -39,7 +40,7 @@ def snapshot_of(found: Answer) -> Snapshot:
     )  # fmt: skip
 
 
-def create(database: Answer, name: str, now: datetime, *, wait: bool) -> Plan:
+def create(database: Answer, name: str, now: datetime, run: dict[str, str], *, wait: bool) -> Plan:
     """A manual snapshot with a name that says when. RDS takes none of an instance that is busy."""
     identifier, status = database["DBInstanceIdentifier"], database["DBInstanceStatus"]
     if status != "available":
@@ -54,7 +55,7 @@ def create(database: Answer, name: str, now: datetime, *, wait: bool) -> Plan:
         call=calls.DB_CREATE_SNAPSHOT,
         parameters={
             "DBInstanceIdentifier": identifier, "DBSnapshotIdentifier": new,
-            "Tags": [{"Key": "made-by", "Value": _made_by()}],
+            "Tags": [{"Key": "made-by", "Value": _made_by()}, run],
         },
         until=Until.SNAPSHOT if wait else Until.NOTHING, waits_on=new,
     )  # fmt: skip
@@ -69,16 +70,25 @@ def delete(found: Answer, database: str) -> Plan:
             f"{snapshot.id} is {snapshot.kind}: RDS deletes it by itself when its time is over.",
             remedy="Only manual snapshots are deleted by hand.",
         )
-    if found["DBInstanceIdentifier"] != database:
-        raise UsageError(
-            f"{snapshot.id} is a snapshot of {found['DBInstanceIdentifier']}, not of {database}."
-        )
+    require_own(found, database)
+    if snapshot.status == "deleting":
+        return Plan((), (f"{snapshot.id} is being deleted already",))
     made = f"made {snapshot.made:%Y-%m-%d %H:%M} UTC" if snapshot.made else snapshot.status
     step = AwsStep(
         action="delete snapshot", target=snapshot.id, detail=made, destroys=True,
         call=calls.DB_DELETE_SNAPSHOT, parameters={"DBSnapshotIdentifier": snapshot.id},
+        gone=("DBSnapshotNotFound",),
     )  # fmt: skip
     return Plan((step,))
+
+
+def require_own(found: Answer, database: str) -> None:
+    """Raise UsageError for a snapshot of another database than the site's."""
+    if found["DBInstanceIdentifier"] != database:
+        raise UsageError(
+            f"{found['DBSnapshotIdentifier']} is a snapshot of {found['DBInstanceIdentifier']}, "
+            f"not of {database}."
+        )
 
 
 def copy_name(database: str) -> str:
@@ -86,14 +96,18 @@ def copy_name(database: str) -> str:
     return f"{database[:57]}-check"
 
 
-def restore(found: Answer, database: Answer, kind: str) -> AwsStep:
-    """Restore a snapshot to a private instance beside the site's own."""
+def restore(found: Answer, database: Answer, kind: str, run: dict[str, str]) -> AwsStep:
+    """Restore a snapshot to a private instance beside the site's own; its tags tell whose it is."""
     copy = copy_name(database["DBInstanceIdentifier"])
     parameters: dict[str, Any] = {
         "DBInstanceIdentifier": copy, "DBSnapshotIdentifier": found["DBSnapshotIdentifier"],
         "DBInstanceClass": kind or database["DBInstanceClass"], "PubliclyAccessible": False,
         "MultiAZ": False, "DeletionProtection": False, "AutoMinorVersionUpgrade": False,
-        "CopyTagsToSnapshot": False, "Tags": [TAG],
+        "CopyTagsToSnapshot": False,
+        "Tags": [
+            TAG, run, {"Key": OF, "Value": found["DBSnapshotIdentifier"]},
+            {"Key": "made-by", "Value": _made_by()},
+        ],
         "DBParameterGroupName": database["DBParameterGroups"][0]["DBParameterGroupName"],
     }  # fmt: skip
     if groups := [g["VpcSecurityGroupId"] for g in database.get("VpcSecurityGroups", [])]:
@@ -106,21 +120,10 @@ def restore(found: Answer, database: Answer, kind: str) -> AwsStep:
     )  # fmt: skip
 
 
-def drop_copy(copy: str) -> AwsStep:
-    """Delete the temporary instance, and nothing else."""
-    return AwsStep(
-        action="delete instance", target=copy, detail="the temporary one",
-        call=calls.DB_DELETE,
-        parameters={
-            "DBInstanceIdentifier": copy, "SkipFinalSnapshot": True, "DeleteAutomatedBackups": True,
-        },
-        until=Until.NO_DATABASE, waits_on=copy,
-    )  # fmt: skip
-
-
-def is_copy(found: Answer, database: str) -> bool:
-    """Is this instance one that a check has made, by name and by tag?"""
-    return found["DBInstanceIdentifier"] == copy_name(database) and TAG in found.get("TagList", [])
+def tag_of(found: Answer, key: str) -> str:
+    """The value of an instance's tag; empty without."""
+    tags = {tag["Key"]: tag["Value"] for tag in found.get("TagList", ())}
+    return str(tags.get(key, ""))
 
 
 def _made_by() -> str:

@@ -17,6 +17,7 @@ from mapadmin.aws.metrics import (
     bucket_objects,
     days_until,
     of_database,
+    since_enlarged,
     slope,
 )
 
@@ -80,8 +81,8 @@ def bucket_usage(name: str, bucket: str, limit: int | None, series: Series) -> U
 
 
 def disk_usage(name: str, size: int, series: Series) -> Usage:
-    """The database's disk, of `size` bytes."""
-    free = series[of_database(name, "FreeStorageSpace", "Minimum")]
+    """The database's disk, of `size` bytes; only days on which it had that size."""
+    free = since_enlarged(series[of_database(name, "FreeStorageSpace", "Minimum")], size)
     used = {p.time.date(): size - p.value for p in free}
     return _usage("database", name, used, size, (), None)
 

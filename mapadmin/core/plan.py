@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -24,6 +24,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     target: str  # "alice@%"
     detail: str = ""  # "locked, TLS required"
     destroys: bool = False  # something is gone afterwards: asks first
+    always: ClassVar[bool] = False  # cleans up: is carried out also after another has failed
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -103,7 +104,7 @@ def carry_out(
     kinds: Mapping[type[Step], Kind],
     recorders: Sequence[Recorder],
 ) -> Outcome:
-    """Carry out a plan's steps in order and stop at the first that fails.
+    """Carry out a plan's steps in order and stop at the first that fails, but for `always` ones.
 
     Neighbouring steps of the same kind are handed to their executor in batches, so that a
     thousand grants need not be a thousand round trips. Any error ends the run and is kept in the
@@ -117,11 +118,11 @@ def carry_out(
     try:
         with held_back():
             for kind, steps in batches:
-                states, outcome.error = _run_batch(kind, steps, recorders)
-                outcome.states[position : position + len(steps)] = states
+                if outcome.error is None or steps[0].always:
+                    states, error = _run_batch(kind, steps, recorders)
+                    outcome.states[position : position + len(steps)] = states
+                    outcome.error = outcome.error or error
                 position += len(steps)
-                if outcome.error is not None:
-                    break
     except Interrupted as error:  # before the first step, or while the last one was recorded
         outcome.error = outcome.error or error
     return outcome

@@ -72,6 +72,9 @@ class AwsSettings(Settings, frozen=True, kw_only=True):
     """Id of the EC2 server."""
     serves: list[str] = msgspec.field(default_factory=list)
     """What runs on the EC2 server, and cannot be reached while it is down: ["Web GUI", …]."""
+    reboot_seconds: int = 120
+    """EC2 looks at the server's health once a minute: so long after a reboot, a server that is
+    well may not have gone down yet."""
     buckets: dict[str, str] = msgspec.field(default_factory=dict)
     """What the site calls a bucket -> the bucket's name."""
     limits: dict[str, int] = msgspec.field(default_factory=dict)
@@ -85,6 +88,8 @@ class AwsSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d{12}", self.account):
             raise RefusedError("account", f"{self.account!r} must be 12 digits in quotes")
+        if self.reboot_seconds < 0:
+            raise RefusedError("reboot_seconds", "must not be negative")
         if self.instance and not re.fullmatch(r"i-[0-9a-f]{8,17}", self.instance):
             raise RefusedError(
                 "instance", f'{self.instance!r} must look like "i-0123456789abcdef0"'

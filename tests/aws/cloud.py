@@ -59,7 +59,7 @@ class Cloud:
 
     @contextmanager
     def faults(self, *faults: dict[str, Any]) -> Iterator[None]:
-        """For the body: `operation` (or `*`), `status` and `code`, `times`, `delay` in seconds."""
+        """For the body: `operation` (or `*`), `status`, `code` or `body`; `times`, `delay` (s)."""
         self._ask("/_faults", faults)
         try:
             yield
@@ -129,6 +129,7 @@ class AwsLab:
         settings: dict[str, object] = {
             "account": ACCOUNT, "region": REGION, "database": DATABASE, "instance": INSTANCE,
             "credentials": "keys", "endpoint": self.cloud.endpoint, "serves": ["the Web GUI"],
+            "reboot_seconds": 1,
             **self.settings,
         }  # fmt: skip
         lines = [f"{k} = {json.dumps(v)}" for k, v in settings.items() if v is not None]

@@ -61,6 +61,10 @@ def faulty(app: Wsgi) -> Wsgi:
         if fault is None:
             return app(environ, start)
         time.sleep(fault.get("delay", 0))
+        if "body" in fault:
+            body = str(fault["body"]).encode()
+            start("200 OK", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
+            return [body]
         if "status" not in fault:
             return app(environ, start)
         return _refusal(fault, environ, start)

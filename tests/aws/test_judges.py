@@ -56,6 +56,11 @@ def rule(protocol: str, first: int | None, last: int | None, *cidrs: str) -> dic
 
 
 FULL = days(80 * GIB, 50 * GIB)  # 30 GiB in 13 days
+# 2 GiB a day, before and after a disk of 100 GiB was made one of 200 GiB
+ENLARGED = [
+    Point(NOW - timedelta(days=20 - n), (50 - 2 * n if n < 10 else 140 - 2 * (n - 10)) * GIB)
+    for n in range(20)
+]
 CASES: list[tuple[Finding, str, str]] = [
     (database.state(instance(), "r"), "ok", "db available"),
     (database.state(instance(DBInstanceStatus="stopped"), "r"), "fail", "nobody can work"),
@@ -98,7 +103,12 @@ CASES: list[tuple[Finding, str, str]] = [
     (disk(instance(), points(5 * GIB), []), "fail", "(5%)"),
     (disk(instance(), points(50 * GIB), FULL), "warn", "full in 22 days"),
     (disk(instance(), points(50 * GIB), days(50 * GIB, 80 * GIB)), "ok", "(50%)"),
-    (disk(instance(MaxAllocatedStorage=500), points(5 * GIB), []), "ok", "by itself up to 500"),
+    (disk(instance(MaxAllocatedStorage=500), points(15 * GIB), []), "ok", "by itself up to 500"),
+    (disk(instance(MaxAllocatedStorage=500), points(5 * GIB), []), "fail", "(5%); grows by"),
+    (disk(instance(MaxAllocatedStorage=101), points(0), []), "fail", "(0%)"),
+    (disk(instance(MaxAllocatedStorage=101), points(15 * GIB), []), "warn", "up to 101"),
+    (disk(instance(MaxAllocatedStorage=110), points(50 * GIB), FULL), "warn", "full in 26 days"),
+    (disk(instance(AllocatedStorage=200), points(50 * GIB), ENLARGED), "warn", "full in 25 days"),
     (disk(instance(), [], []), "unknown", "no figure"),
     (disk(instance(), [Point(NOW - timedelta(hours=1), 50 * GIB)], []), "unknown", "no figure"),
     (database.cpu(points(10, 90, 91), LIMITS, NOW), "warn", "90%"),

@@ -182,7 +182,11 @@ def test_an_unknown_profile(lab: AwsLab) -> None:
 
 @pytest.mark.parametrize(
     ("code", "says"),
-    [("ExpiredToken", "have expired"), ("InvalidClientTokenId", "are not accepted")],
+    [
+        ("ExpiredToken", "have expired"),
+        ("InvalidClientTokenId", "are not accepted"),
+        ("RequestTimeTooSkewed", "clock is wrong"),
+    ],
 )
 def test_credentials_that_are_no_longer_good(lab: AwsLab, code: str, says: str) -> None:
     with lab.cloud.faults({"operation": "*", "status": 403, "code": code}):

@@ -15,7 +15,7 @@ import pytest
 
 from mapadmin.aws import usage
 from mapadmin.aws.listing import ListingError, Page, Part, _read, _rest, list_all
-from mapadmin.aws.metrics import Point, days_until, slope
+from mapadmin.aws.metrics import Point, days_until, of_database, slope
 from mapadmin.sandbox.aws.seed import OBJECTS
 from tests.aws.cloud import AwsLab
 from tests.aws.stub_s3 import ODD, SHAPES, Config, Stub
@@ -67,6 +67,19 @@ def test_growth_and_forecast() -> None:
     assert days_until(200, 100, 0) is None
     assert days_until(200, 100, -3) is None
     assert days_until(200, 100, None) is None
+
+
+def test_a_disk_that_was_enlarged_grows_from_then_on() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    gib = 1024**3
+    free = [40 - n for n in range(30)] + [110 - n for n in range(10)]  # 100 GiB, then 200
+    free[35] = 90  # a temporary table, which is no growth and no leap
+    points = [Point(start + timedelta(days=n), value * gib) for n, value in enumerate(free)]
+    found = usage.disk_usage(
+        "db", 200 * gib, {of_database("db", "FreeStorageSpace", "Minimum"): points}
+    )
+    assert found.history[0] == (date(2026, 1, 31), 90 * gib)
+    assert found.growth == pytest.approx(30 * gib, rel=0.2)
 
 
 def test_a_chart_has_gaps_where_days_have_no_figure() -> None:

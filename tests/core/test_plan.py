@@ -43,8 +43,14 @@ class Blue(Step, frozen=True, kw_only=True):
 
 def plan_of(kinds: str) -> Plan:
     """`rrb` as two red steps and a blue one, numbered."""
-    cls = {"r": Red, "b": Blue}
+    cls = {"r": Red, "b": Blue, "t": Tidy}
     return Plan(tuple(cls[kind](action=kind, target=str(i)) for i, kind in enumerate(kinds)))
+
+
+class Tidy(Step, frozen=True, kw_only=True):
+    """One that cleans up."""
+
+    always = True
 
 
 @dataclass
@@ -77,7 +83,10 @@ class World:
         yield from itertools.repeat(None, len(steps) - self.silent)
 
     def kinds(self, *, red: int = 1, blue: int = 1) -> dict[type[Step], Kind]:
-        return {Red: Kind(self.execute, red), Blue: Kind(self.execute, blue)}
+        return {
+            Red: Kind(self.execute, red), Blue: Kind(self.execute, blue),
+            Tidy: Kind(self.execute),
+        }  # fmt: skip
 
 
 @dataclass
@@ -199,6 +208,20 @@ def test_failure_behind_each_position(at: int, error: BaseException) -> None:
         expected.append(INTERRUPTED if isinstance(error, Interrupted) else FAILED)
     assert outcome.states == expected + [REST] * (4 - len(expected))
     assert outcome.error is error
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), Interrupted()])
+@pytest.mark.parametrize("at", range(3))
+def test_what_cleans_up_is_done_whatever_failed(at: int, error: BaseException) -> None:
+    world, record = World(at, error), Record()
+    outcome = carry_out(plan_of("rrt"), world.kinds(), [record])
+    failed = INTERRUPTED if isinstance(error, Interrupted) else FAILED
+    expected = [DONE] * at + [failed] + [REST] * (2 - at)
+    if at < 2:
+        expected[2] = DONE
+    assert outcome.states == expected
+    assert outcome.error is error
+    assert record.lines[-2] == "ended 2"
 
 
 @pytest.mark.parametrize(

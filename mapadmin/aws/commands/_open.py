@@ -43,17 +43,24 @@ def database_of(aws: Aws) -> dict[str, Any]:
         ) from None
 
 
+def find_snapshot(aws: Aws, identifier: str) -> dict[str, Any] | None:
+    """One snapshot, if there is one of this name."""
+    try:
+        return dict(aws.call(calls.DB_SNAPSHOTS, DBSnapshotIdentifier=identifier)["DBSnapshots"][0])
+    except AwsError as error:
+        if not error.means("DBSnapshotNotFound"):
+            raise
+        return None
+
+
 def snapshot_by_id(aws: Aws, identifier: str) -> dict[str, Any]:
     """One snapshot. Raises UsageError when there is none."""
-    try:
-        found = aws.call(calls.DB_SNAPSHOTS, DBSnapshotIdentifier=identifier)
-    except AwsError as error:
-        if not error.code.startswith("DBSnapshotNotFound"):
-            raise
+    found = find_snapshot(aws, identifier)
+    if found is None:
         raise UsageError(
             f"There is no snapshot {identifier!r}.", remedy="`mapadmin aws snapshots` lists them."
-        ) from None
-    return dict(found["DBSnapshots"][0])
+        )
+    return found
 
 
 def bucket_of(aws: Aws, name: str) -> str:

@@ -91,20 +91,27 @@ def _costs(aws: Aws, path: Path, report: Report, *, yes: bool) -> list[Cost]:
     report.confirm("Ask Cost Explorer? It costs 0.01 USD.", yes=yes)
     today = datetime.now(UTC).date()
     begin = (today.replace(day=1) - timedelta(days=80)).replace(day=1)
-    answer = aws.call(
-        calls.COST, TimePeriod={"Start": str(begin), "End": str(today + timedelta(days=1))},
-        Granularity="MONTHLY", Metrics=["UnblendedCost"],
-        GroupBy=[{"Type": "DIMENSION", "Key": "SERVICE"}],
-    )  # fmt: skip
+    months: list[dict[str, Any]] = []
+    more: dict[str, str] = {}
+    while True:  # botocore knows no paginator for it
+        answer = aws.call(
+            calls.COST, TimePeriod={"Start": str(begin), "End": str(today + timedelta(days=1))},
+            Granularity="MONTHLY", Metrics=["UnblendedCost"],
+            GroupBy=[{"Type": "DIMENSION", "Key": "SERVICE"}], **more,
+        )  # fmt: skip
+        months += answer["ResultsByTime"]
+        if not answer.get("NextPageToken"):
+            break
+        more = {"NextPageToken": answer["NextPageToken"]}
     rows = [
         Cost(
             month["TimePeriod"]["Start"], group["Keys"][0],
             round(float(group["Metrics"]["UnblendedCost"]["Amount"]), 2),
             group["Metrics"]["UnblendedCost"]["Unit"], bool(month.get("Estimated")),
         )
-        for month in answer["ResultsByTime"] for group in month.get("Groups", [])
+        for month in months for group in month.get("Groups", [])
     ]  # fmt: skip
-    rows = [row for row in rows if row.amount >= 0.01]
+    rows = [row for row in rows if abs(row.amount) >= 0.01]  # credits and refunds are below 0
     rows.sort(key=lambda row: (row.month, -row.amount))
     make_private_folder(path.parent)
     kept_now = {"asked": time.time(), "account": aws.settings.account,

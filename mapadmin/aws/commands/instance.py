@@ -8,12 +8,13 @@ from mapadmin.admin import Admin, Mode
 from mapadmin.aws import calls
 from mapadmin.aws.calls import Call
 from mapadmin.aws.commands._open import aws_of
-from mapadmin.aws.execute import AwsStep, Until, kind
+from mapadmin.aws.execute import AwsStep, Until, WaitStep, is_healthy, kind, waiting_kind
 from mapadmin.aws.faults import AwsError
 from mapadmin.aws.session import Aws
 from mapadmin.core.errors import MapadminError, SettingsError
-from mapadmin.core.plan import Plan
+from mapadmin.core.plan import Kind, Plan, Step
 from mapadmin.options import DryRun, Json, Yes
+from mapadmin.site import AwsSettings
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Start, stop or reboot the EC2 server."
@@ -41,7 +42,10 @@ def stop(
 def reboot(
     ctx: typer.Context, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Reboot the server and wait until both of EC2's health checks are well; asks."""
+    """Reboot the server and wait until both of EC2's health checks are well; asks.
+
+    They are looked at once a minute: waits for them to fail first, aws.reboot_seconds at most.
+    """
     mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
     _run(ctx, "reboot", calls.REBOOT, Until.HEALTHY, mode)
 
@@ -51,21 +55,34 @@ def _run(ctx: typer.Context, action: str, call: Call, until: Until, mode: Mode) 
     instance = aws.settings.instance
     if not instance:
         raise SettingsError("The site file has no aws.instance.", remedy='instance = "i-…"')
-    plan = plan_of(action, call, until, instance, _state(aws, instance), aws.settings.serves)
-    if plan:
+    state = _state(aws, instance)
+    unwell = action == "start" and state == "running" and not is_healthy(aws, instance)
+    state = "unwell" if unwell else state
+    plan = plan_of(action, call, until, state, aws.settings)
+    if any(isinstance(step, AwsStep) for step in plan.steps):
         _rehearse(aws, call, instance)
     admin = ctx.ensure_object(Admin)
     question = f"{action.capitalize()} {instance}?"
-    admin.perform(plan, {AwsStep: kind(aws)}, mode, question=question)
+    kinds: dict[type[Step], Kind] = {AwsStep: kind(aws), WaitStep: waiting_kind(aws)}
+    admin.perform(plan, kinds, mode, question=question)
 
 
-def plan_of(
-    action: str, call: Call, until: Until, instance: str, state: str, serves: list[str]
-) -> Plan:
-    """One step, or none when it is so already. Pure."""
+def plan_of(action: str, call: Call, until: Until, state: str, settings: AwsSettings) -> Plan:
+    """One step, or none when it is so already. Pure.
+
+    `state` is EC2's, or "unwell" of a server that runs and is not known to be healthy. What is
+    under way already is only waited for.
+    """
+    instance = settings.instance
     there = {"start": "running", "stop": "stopped"}
     if state == there.get(action):
         return Plan((), (f"{instance} is {state} already",))
+    if state in {"start": ("pending", "unwell"), "stop": ("stopping",)}.get(action, ()):
+        now = "running, and not healthy yet" if state == "unwell" else f"{state} already"
+        wait = WaitStep(
+            action="wait", target=instance, detail=f"it is {now}", until=until, waits_on=instance
+        )
+        return Plan((wait,))
     possible = {"start": {"stopped"}, "stop": {"running"}, "reboot": {"running"}}
     if state not in possible[action]:
         raise MapadminError(
@@ -74,12 +91,13 @@ def plan_of(
         )
     notes: tuple[str, ...] = ()
     if action != "start":
-        away = " and ".join(serves) or "everything that runs on it"
+        away = " and ".join(settings.serves) or "everything that runs on it"
         notes = (f"meanwhile nobody reaches {away}",)
     step = AwsStep(
         action=action, target=instance, detail=f"it is {state}",
         destroys=action != "start",  # an outage: what people are doing is cut off
         call=call, parameters={"InstanceIds": [instance]}, until=until, waits_on=instance,
+        sign_seconds=settings.reboot_seconds if action == "reboot" else 0,
     )  # fmt: skip
     return Plan((step,), notes)
 

@@ -31,7 +31,8 @@ def lifecycle_command(
     ctx: typer.Context,
     bucket: Annotated[str, typer.Argument(help="What the site calls the bucket.")],
     abort_uploads: Annotated[
-        int | None, typer.Option(min=1, max=365, help="End uploads not finished in DAYS days.")
+        int | None,
+        typer.Option(min=1, max=365, help="End uploads after DAYS days, also those under way."),
     ] = None,
     old_versions: Annotated[
         int | None, typer.Option(min=1, help="Delete versions overwritten DAYS days ago.")
@@ -74,7 +75,7 @@ def lifecycle_command(
     ctx.ensure_object(Admin).perform(
         Plan(steps), {PutRules: Kind(_putter(aws, name, before, new), batch=len(steps) or 1)},
         Mode(dry_run=dry_run, yes=yes, as_json=as_json),
-        question=f"Let these rules delete what is in {name}?",
+        question=f"Let these rules delete what is in {name}, or is being sent there?",
     )  # fmt: skip
 
 

@@ -21,12 +21,16 @@ app = typer.Typer(
 
 
 class Link(msgspec.Struct, frozen=True):
-    """`url` opens the object for whoever has it, until `expires` at the latest."""
+    """`url` opens the object for whoever has it, until `expires` at the latest.
+
+    With `temporary` credentials it ends with them, which may be within the hour.
+    """
 
     bucket: str
     key: str
     bytes: int
     expires: datetime
+    temporary: bool
     url: str
 
 
@@ -48,19 +52,24 @@ def link(
     """A link with which anybody can fetch one object, for some days; no more than 7 (SigV4)."""
     aws = aws_of(ctx, changes=True)
     name = bucket_of(aws, bucket or aws.settings.reports)
+    # A link is good in the bucket's own region only, which need not be the site's.
+    head = aws.call(calls.BUCKET_HEAD, Bucket=name)
+    region = head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "")
     try:
-        found = aws.call(calls.HEAD_OBJECT, Bucket=name, Key=key)
+        found = aws.call(calls.HEAD_OBJECT, region=region, Bucket=name, Key=key)
     except AwsError as error:
         if error.code not in ("404", "NoSuchKey", "NotFound"):
             raise
         raise UsageError(f"There is no object {key!r} in {name}.") from None
     seconds = days * 86400
-    url = aws.presigner(calls.GET_OBJECT, seconds=seconds)({"Bucket": name, "Key": key})
+    sign = aws.presigner(calls.GET_OBJECT, region=region, seconds=seconds)
+    url = sign({"Bucket": name, "Key": key})
     report = Report(as_json=as_json)
-    if "X-Amz-Security-Token" in url:
+    temporary = "X-Amz-Security-Token" in url
+    if temporary:
         report.say("Note: these credentials are temporary, and the link ends with them.")
     expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
-    made = Link(name, key, int(found["ContentLength"]), expires, url)
+    made = Link(name, key, int(found["ContentLength"]), expires, temporary, url)
     if as_json:
         report.document(made)
     else:

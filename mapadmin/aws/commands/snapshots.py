@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mapadmin.admin import Admin, Mode
 from mapadmin.aws import calls, snapshots
 from mapadmin.aws.commands._app import app
-from mapadmin.aws.commands._open import aws_of, database_of, snapshot_by_id
-from mapadmin.aws.execute import AwsStep, kind
+from mapadmin.aws.commands._open import aws_of, database_of, find_snapshot
+from mapadmin.aws.execute import AwsStep, kind, run_tag
+from mapadmin.core.plan import Plan
 from mapadmin.core.report import Report
 from mapadmin.core.tables import Column
 from mapadmin.options import DryRun, Json, Yes
@@ -51,7 +52,7 @@ def snapshot(
 ) -> None:
     """Make a snapshot of the site's database."""
     aws = aws_of(ctx, changes=True)
-    plan = snapshots.create(database_of(aws), name, datetime.now(UTC), wait=wait)
+    plan = snapshots.create(database_of(aws), name, datetime.now(UTC), run_tag(), wait=wait)
     mode = Mode(dry_run=dry_run, as_json=as_json)
     ctx.ensure_object(Admin).perform(plan, {AwsStep: kind(aws)}, mode)
     if not as_json and not dry_run:
@@ -63,10 +64,13 @@ def delete_snapshot(
     ctx: typer.Context, snapshot_id: Id, yes: Yes = False, dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Delete a manual snapshot; automatic ones belong to RDS."""
+    """Delete a manual snapshot; automatic ones belong to RDS. Of one that is gone, says so."""
     aws = aws_of(ctx, changes=True)
-    found: dict[str, Any] = snapshot_by_id(aws, snapshot_id)
-    plan = snapshots.delete(found, aws.settings.database)
+    found = find_snapshot(aws, snapshot_id)
+    plan = (
+        Plan((), (f"there is no snapshot {snapshot_id!r}",)) if found is None
+        else snapshots.delete(found, aws.settings.database)
+    )  # fmt: skip
     mode = Mode(dry_run=dry_run, yes=yes, as_json=as_json)
     admin = ctx.ensure_object(Admin)
     admin.perform(plan, {AwsStep: kind(aws)}, mode, question=f"Delete {snapshot_id} for good?")

@@ -26,12 +26,16 @@ _AT_ONCE = 16
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """A multipart upload under way or left over; `bytes` and `parts` are what has arrived."""
+    """A multipart upload under way or left over; `bytes` and `parts` are what has arrived.
+
+    `active` is when it was begun, or when its last part came: a long upload is not an old one.
+    """
 
     bucket: str
     key: str
     upload_id: str
     begun: datetime
+    active: datetime
     parts: int
     bytes: int
 
@@ -43,7 +47,7 @@ def uploads(
         str | None, typer.Argument(help="What the site calls a bucket; default: all.")
     ] = None,
     abort_older_than: Annotated[
-        int | None, typer.Option(min=1, help="Abort those begun more than DAYS days ago.")
+        int | None, typer.Option(min=1, help="Abort those that nothing came of for DAYS days.")
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -73,14 +77,15 @@ def uploads(
 
 
 def plan_of(found: list[Upload], before: datetime) -> Plan:
-    """A step for each upload that was begun before a time. Pure."""
-    old = [each for each in found if each.begun < before]
+    """A step for each upload that nothing has come of since a time. Pure."""
+    old = [each for each in found if each.active < before]
     steps = tuple(
         AwsStep(
             action="abort upload", target=f"{each.bucket}/{each.key}", destroys=True,
-            detail=f"begun {each.begun:%Y-%m-%d}, {human_bytes(each.bytes)}",
+            detail=f"last part {each.active:%Y-%m-%d}, {human_bytes(each.bytes)}",
             call=calls.ABORT_UPLOAD,
             parameters={"Bucket": each.bucket, "Key": each.key, "UploadId": each.upload_id},
+            gone=("NoSuchUpload",),  # finished, or aborted, meanwhile
         )
         for each in old
     )  # fmt: skip
@@ -105,7 +110,8 @@ def _uploads(aws: Aws, bucket: str) -> list[Upload]:
         initiated = upload["Initiated"]
         when = initiated if isinstance(initiated, datetime) else datetime.now(UTC)
         size = sum(int(part["Size"]) for part in parts)
-        return Upload(bucket, key, identifier, when, len(parts), size)
+        active = max([when, *(part["LastModified"] for part in parts)])
+        return Upload(bucket, key, identifier, when, active, len(parts), size)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return [each for each in pool.map(measure, begun) if each is not None]
@@ -115,6 +121,7 @@ _COLUMNS = [
     Column("bucket", lambda u: u.bucket),
     Column("key", lambda u: u.key),
     Column("begun", lambda u: f"{u.begun:%Y-%m-%d}"),
+    Column("last part", lambda u: f"{u.active:%Y-%m-%d}" if u.parts else None),
     Column("parts", lambda u: u.parts, right=True),
     Column("size", lambda u: human_bytes(u.bytes), right=True),
 ]

@@ -16,12 +16,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from mapadmin.sandbox.aws.answers import ANSWERS, RECORDED, complete
-from mapadmin.sandbox.aws.seed import INSTANCE, SEEDER, seed
+from mapadmin.sandbox.aws.seed import INSTANCE, LOST, SEEDER, seed
 from mapadmin.sandbox.processes import started_at
 
 HOST = "127.0.0.1"
@@ -96,16 +97,17 @@ class Seeded:
 
 
 def make_app(database: int | None) -> Wsgi:
-    """moto, with three changes.
+    """moto, with four changes.
 
     What is restored from a snapshot can be deleted, as on RDS. Its own figures of buckets are left
     out: they would be mixed with the 90 days that `seed` puts. And the server has the same id each
-    time, because the site file names it.
+    time, because the site file names it. The parts of
+    the upload that is left over are as old as moto says of all uploads that they are.
     """
     from moto.ec2.models import instances
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.rds.models import RDSBackend
-    from moto.s3.models import S3Backend
+    from moto.s3.models import FakeMultipart, S3Backend
 
     restore: Any = RDSBackend.restore_db_instance_from_db_snapshot
 
@@ -116,6 +118,15 @@ def make_app(database: int | None) -> Wsgi:
 
     RDSBackend.restore_db_instance_from_db_snapshot = restored  # type: ignore[method-assign]
 
+    put: Any = FakeMultipart.set_part
+
+    def put_part(self: Any, *args: Any) -> Any:
+        part = put(self, *args)
+        if self.key_name == LOST:
+            part.last_modified = datetime(2010, 11, 10)  # noqa: DTZ001  as moto has them
+        return part
+
+    FakeMultipart.set_part = put_part  # type: ignore[method-assign,assignment]
     S3Backend.get_cloudwatch_metrics = classmethod(  # type: ignore[method-assign,assignment]
         lambda cls, account_id, region: []
     )

@@ -12,6 +12,7 @@ DATABASE = "map-db"
 INSTANCE = "i-0123456789abcdef0"
 GROUP = "map-mysql84"
 BUCKETS = {"reports": "map-reports", "archive": "map-ephys-archive"}
+LOST = "sub-440958/lost.bin"  # an upload that nobody has finished
 SEEDER = "mapadmin-seeder"  # part of the user agent: its requests do not wait for it to end
 _DAYS = 90
 _ALLOCATED = 200  # GiB of the database's disk
@@ -149,9 +150,9 @@ def _buckets(clients: Clients) -> None:
             ]
         },
     )  # fmt: skip
-    upload = s3.create_multipart_upload(Bucket="map-ephys-archive", Key="sub-440958/lost.bin")
+    upload = s3.create_multipart_upload(Bucket="map-ephys-archive", Key=LOST)
     s3.upload_part(
-        Bucket="map-ephys-archive", Key="sub-440958/lost.bin", UploadId=upload["UploadId"],
+        Bucket="map-ephys-archive", Key=LOST, UploadId=upload["UploadId"],
         PartNumber=1, Body=bytes(300_000),
     )  # fmt: skip
 
