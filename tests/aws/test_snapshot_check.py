@@ -14,7 +14,7 @@ import pytest
 
 from mapadmin.sandbox.aws.seed import DATABASE
 from tests.aws.cloud import AwsLab, Cloud
-from tests.lab import MAPADMIN
+from tests.zygote import MAPADMIN
 
 SNAPSHOT, COPY = f"{DATABASE}-before-upgrade", f"{DATABASE}-check"
 SECTION = (
