@@ -152,7 +152,7 @@ SHARE = "database.prune_limit must be a share between 0 and 1."
 CONNECT = "database.connect_timeout must be 1 to 3600 seconds."
 READ = "database.read_timeout must be 1 to 86400 seconds."
 SCHEMA = "database.schema must be 1 to 64 letters, digits and underscores."
-SECTIONS = "aws, cleanup, database, globus, pipeline, roles, site, stores"
+SECTIONS = "aws, cleanup, database, globus, jupyterhub, pipeline, roles, site, stores, workers"
 SITE_MISTAKES: list[tuple[str, str]] = [
     # keys
     (changed("[site]", "[sites]"), "the file has no setting 'sites'. Did you mean 'site'?"),
