@@ -233,7 +233,7 @@ def beat(**more: Any) -> Beat:
         (worker(), beat(), 100.0, None, "idle", ""),
         (worker(), beat(state="starting"), 3.0, set(), "starting", ""),
         (worker(), beat(draining=True, jobs=[Job("s", "t")]), 9.0, {"h"}, "draining", ""),
-        (worker(), beat(beat=time.time() - 60), 99.0, {"h"}, "hung", "last heartbeat 1 min"),
+        (worker(), beat(beat=time.time() - 70), 99.0, {"h"}, "hung", "last heartbeat 1 min"),
         (worker(), None, 3.0, set(), "starting", ""),
         (worker(), None, 300.0, set(), "hung", "has written no heartbeat"),
         (worker(Life.RESTARTING, 4), None, 3.0, None, "restarting", "with exit code 4"),
