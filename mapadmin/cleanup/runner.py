@@ -176,8 +176,9 @@ def _conclude(admin: Admin, database: Database, journal: Journal, run: Run, erro
         state = State(database.server)
         if state.exists:
             state.mirror(admin.journal_path)
-    except MapadminError as problem:
-        Report().say(f"Note: the journal is not on the server yet ({problem.message})")
+    except Exception as problem:  # noqa: BLE001  an interruption may have cut off an answer
+        why = problem.message if isinstance(problem, MapadminError) else str(problem)
+        Report().say(f"Note: the journal is not on the server yet ({why})")
 
 
 def exit_code(run: Run) -> ExitCode:

@@ -69,13 +69,13 @@ class Reservation(msgspec.Struct, frozen=True):
 
 
 def read_reservations(server: Server, layout: Layout, *, grace: float) -> list[Reservation]:
-    """The reservations of a job table that are older than `grace` seconds."""
+    """The reservations of a job table that are older than `grace` seconds; 0: all of them."""
     columns = [c.name for c in layout.own.columns.values() if not _floats(c.type)]
     rows = server.query(
         f"SELECT {layout.name}, {layout.key_hash}, {layout.age(layout.reserved_at)}, "
         f"{', '.join(map(identifier, columns))} FROM {layout.sql} WHERE status = 'reserved' "
-        f"AND {layout.reserved_at} < {layout.now} - INTERVAL %s SECOND",
-        [round(grace)],
+        f"AND (%s = 0 OR {layout.reserved_at} < {layout.now} - INTERVAL %s SECOND)",
+        [grace, round(grace)],
     )
     return [
         Reservation(

@@ -12,6 +12,7 @@ worker whose drain was taken back would never be started again after a crash.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ from mapadmin.workers.generation import (
 
 ENGINE = (19, 3)
 COMPOSE = (2, 2)
+TRIES, PAUSE = 10, 0.3  # seconds; for a container that is just ending
 SECONDS = 300.0  # for what Compose does to a whole generation
 _PROJECT = "com.docker.compose.project"
 _LABELS = ("site", "home", "part", "kind", "number", "generation", "config", "image", "commit")
@@ -146,12 +148,22 @@ class ComposeEngine:
             self._if_there("update", "--restart", policy, worker.id)
 
     def _if_there(self, *arguments: str) -> None:
-        """For a container that may have ended, or be gone, by now."""
-        try:
-            self.docker.run(*arguments)
-        except DockerError as error:
-            if not re.search("is not running|No such container", error.said):
-                raise
+        """For a container that may have ended, or be gone, by now.
+
+        One that ends at this very moment makes the engine say no more than "unknown": once it has
+        ended, or runs again, it can be asked.
+        """
+        for left in reversed(range(TRIES)):
+            try:
+                self.docker.run(*arguments)
+            except DockerError as error:
+                if re.search("is not running|No such container", error.said):
+                    return
+                if not left or not error.said.rstrip().endswith(": unknown"):
+                    raise
+                time.sleep(PAUSE)
+            else:
+                return
 
     def remove(self, workers: Iterable[Worker]) -> None:
         if ids := [worker.id for worker in workers]:

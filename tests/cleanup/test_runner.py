@@ -69,7 +69,7 @@ def test_one_at_a_time(lab: Lab) -> None:
         assert (elsewhere.code, "is cleaning up on this server" in elsewhere.err) == (1, True)
         running.send_signal(signal.SIGTERM)
         _, err = running.communicate(timeout=30)
-        assert (running.returncode, "Interrupted." in err) == (130, True)
+        assert (running.returncode, "Interrupted." in err) == (130, True), err
     assert jobs_left(lab, "map_lab") == 1
     ends = lab.ok("journal", "--json").json
     assert ends[-1]["error"] == "interrupted"
@@ -90,7 +90,8 @@ def test_json_has_one_shape(lab: Lab) -> None:
     reserve(lab, "map_lab", 2)
     planned = lab.ok("cleanup", "--dry-run", "--json").json
     done = lab.ok("cleanup", "--json").json
-    assert set(planned) == set(done) == {"site", "dry_run", "seconds", "parts", "summary", "quiet"}
+    fields = {"site", "dry_run", "seconds", "parts", "notes", "summary", "quiet"}
+    assert set(planned) == set(done) == fields
     (before,), (after,) = planned["parts"], done["parts"]
     assert set(before) == set(after)
     assert (before["items"], len(before["planned"])) == (after["items"], 2) == (2, 2)

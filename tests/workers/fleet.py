@@ -156,6 +156,8 @@ class Fleet(Lab):
 def make_fleet(folder: Path, server: RunningServer, engine: Engine, **more: Any) -> Fleet:
     """A site on a server without anything."""
     server.wipe()
+    if left := engine.docker.run("ps", "--all", "--quiet").split():  # another test's, cut short
+        engine.docker.run("rm", "--force", *left)
     user, password = master_account(server)
     return Fleet(folder, server, user, password, engine=engine, **more)
 

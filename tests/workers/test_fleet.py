@@ -41,7 +41,7 @@ def test_a_users_session(fleet_of: MakeFleet) -> None:
     assert set(states(fleet)) == {"g1/compute-1", "g1/compute-2", "g1/ingest-1"}
     assert "Nothing to do." in fleet.ok("workers", "up").err
 
-    fleet.queue({1: 6.0, 2: 6.0})
+    fleet.queue({1: 12.0, 2: 12.0})
     at_jobs(fleet, 2)
     shown = fleet.ok("workers", "status").out
     assert shown.count("Spikes session=") == 2

@@ -16,6 +16,7 @@ from mapadmin.workers.commands._manage import LOSES, Now, Timeout, seconds_of
 from mapadmin.workers.manager import Manager
 from mapadmin.workers.plans import plan_stop, scaled
 from mapadmin.workers.rollout import Policy
+from mapadmin.workers.sessions import Sessions
 
 
 @app.command("up")
@@ -41,6 +42,7 @@ def up(
             notes = [_OUTDATED, *(f"{kind} is a new kind, which it starts, too" for kind in added)]
         plan = manager.plan(crew, counts, afresh=False) + Plan(notes=tuple(notes))
         if not crew.workers and not dry_run:
+            Sessions(manager.admin).require()  # says best why there is no database
             require_ready(manager.admin, manager)
         manager.perform(plan, mode, timeout=limit)
 
