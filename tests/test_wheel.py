@@ -44,7 +44,7 @@ def test_every_template_is_in_it(wheel: Path) -> None:
     templates = {
         f"mapadmin/templates/{path.relative_to(ROOT / 'templates').as_posix()}"
         for path in (ROOT / "templates").rglob("*")
-        if path.is_file()
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert templates
     assert templates <= names

@@ -217,7 +217,7 @@ def running_hub(folder: Path, users: list[str]) -> Iterator[RunningHub]:
         process = subprocess.Popen(
             [str(programs / "bin" / "jupyterhub"), "-f", "jupyterhub_config.py"], cwd=folder,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env={"PATH": path, "HOME": str(folder)},
+            env={"PATH": path, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}/lab"
     hub = RunningHub(folder, url, programs / "bin" / "python", users, process)
