@@ -194,6 +194,7 @@ def test_what_the_site_file_says_by_now_is_for_the_next_restart(fleet_of: MakeFl
     assert set(states(fleet)) == {"g2/compute-1", "g2/compute-2", "g2/ingest-1"}
 
 
+@pytest.mark.soak
 def test_a_drain_that_is_taken_back_leaves_a_worker_as_it_was(fleet_of: MakeFleet) -> None:
     """It goes on after its job, and the engine starts it again should it crash."""
     fleet = fleet_of(kinds={"compute": 2})

@@ -65,6 +65,7 @@ def states(fleet: Fleet) -> dict[str, str]:
     return {one["worker"]: one["state"] for one in fleet.status()["workers"]}
 
 
+@pytest.mark.soak
 def test_rolling_restarts_and_scaling_lose_nothing(fleet_of: MakeFleet, bed: NetBed) -> None:
     fleet = fleet_of(kinds={"compute": 3})
     fleet.ok("workers", "up")
