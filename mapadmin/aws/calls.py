@@ -25,6 +25,7 @@ class On(StrEnum):
     INSTANCE = "instance"
     BUCKETS = "buckets"
     OBJECTS = "objects"
+    LINKED = "objects of the buckets that links are for"
     BUDGETS = "budgets"
     SECRETS = "secrets"  # that the site file refers to
     STORES = "stores"  # buckets of DataJoint's stores, reached as this identity
@@ -106,8 +107,8 @@ PARTS = Call("s3", "ListParts", (On.OBJECTS,), action="s3:ListMultipartUploadPar
 ABORT_UPLOAD = Call(
     "s3", "AbortMultipartUpload", (On.OBJECTS,), changes=True, action="s3:AbortMultipartUpload"
 )
-HEAD_OBJECT = Call("s3", "HeadObject", (On.OBJECTS,), action="s3:GetObject")
-GET_OBJECT = Call("s3", "GetObject", (On.OBJECTS,))
+HEAD_OBJECT = Call("s3", "HeadObject", (On.LINKED,), action="s3:GetObject")
+GET_OBJECT = Call("s3", "GetObject", (On.LINKED,))
 
 # Made elsewhere: `core.secret` and `cleanup figures` talk to AWS on their own.
 SECRET = Call("secretsmanager", "GetSecretValue", (On.SECRETS,))

@@ -16,12 +16,16 @@ _SECRET = "aws-secret:"  # noqa: S105  how a reference begins
 
 
 class Names(msgspec.Struct, frozen=True):
-    """What the policy is for: `stores` are buckets, `secrets` names or ARNs in Secrets Manager."""
+    """What the policy is for: `stores` are buckets, `secrets` names or ARNs in Secrets Manager.
+
+    `links` are the buckets whose objects `aws reports link` may hand out: it needs to read them.
+    """
 
     settings: AwsSettings
     region: str
     stores: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 def names_of(file: SiteFile, settings: AwsSettings, region: str) -> Names:
@@ -89,6 +93,7 @@ def _arns(on: On, names: Names) -> Sequence[str]:
         if settings.instance else [],
         On.BUCKETS: [f"arn:aws:s3:::{bucket}" for bucket in buckets],
         On.OBJECTS: [f"arn:aws:s3:::{bucket}/*" for bucket in buckets],
+        On.LINKED: [f"arn:aws:s3:::{bucket}/*" for bucket in names.links],
         On.BUDGETS: [f"arn:aws:budgets::{settings.account}:budget/*"],
         # Secrets Manager puts a hyphen and six characters of its own behind a name.
         On.SECRETS: [s if s.startswith("arn:") else f"{kept}:{s}-??????" for s in names.secrets],

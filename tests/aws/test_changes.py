@@ -315,7 +315,7 @@ def settings(**more: Any) -> AwsSettings:
 
 def test_the_policy_is_what_the_table_says(lab: AwsLab) -> None:
     whole = settings(database=DATABASE, instance=INSTANCE, buckets={"archive": ARCHIVE})
-    names = Names(whole, "us-east-1", stores=("figures",), secrets=("db",))
+    names = Names(whole, "us-east-1", stores=("figures",), secrets=("db",), links=(ARCHIVE,))
     reading = policy(names, changes=False, costs=False)
     changing = policy(names, changes=True, costs=True)
 
@@ -341,6 +341,18 @@ def test_the_policy_is_what_the_table_says(lab: AwsLab) -> None:
     printed = json.loads(lab.ok("aws", "policy").out)
     here = policy(Names(whole, "us-east-1"), changes=False, costs=False)
     assert actions(printed) == actions(here) < actions(reading)
+
+
+def test_the_policy_reads_objects_for_links_only(lab: AwsLab) -> None:
+    def reading(*words: str) -> list[list[str]]:
+        statements = json.loads(lab.ok("aws", "policy", *words).out)["Statement"]
+        return [s["Resource"] for s in statements if "s3:GetObject" in s["Action"]]
+
+    assert reading() == []
+    assert reading("--links", "reports") == [["arn:aws:s3:::map-reports/*"]]
+    ran = lab.run("aws", "policy", "--links", "nosuch")
+    assert ran.code != 0
+    assert "nosuch" in ran.err
 
 
 def test_the_policy_knows_secrets_and_stores() -> None:

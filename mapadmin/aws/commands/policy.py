@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 
 from mapadmin.admin import Admin
 from mapadmin.aws.commands._app import app
-from mapadmin.aws.commands._open import aws_of
+from mapadmin.aws.commands._open import aws_of, bucket_of
 from mapadmin.aws.policy import names_of, policy
 from mapadmin.core.report import Report
 
@@ -22,6 +23,12 @@ def policy_command(
     costs: Annotated[
         bool, typer.Option("--explorer", help="Also what `aws cost --explorer` needs.")
     ] = False,
+    links: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BUCKET", help="Also what `aws reports link` needs, for this bucket's objects."
+        ),
+    ] = None,
 ) -> None:
     """The least IAM policy for this site's use of mapadmin: read-only, or with changes.
 
@@ -31,5 +38,8 @@ def policy_command(
     """
     aws = aws_of(ctx, quiet=True)
     file = ctx.ensure_object(Admin).site.settings
-    names = names_of(file, aws.settings, aws.region)
+    names = msgspec.structs.replace(
+        names_of(file, aws.settings, aws.region),
+        links=tuple(bucket_of(aws, bucket) for bucket in links or ()),
+    )
     Report(as_json=True).document(policy(names, changes=changes, costs=costs))
