@@ -8,9 +8,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from mapadmin.core.errors import SettingsError
-from mapadmin.core.secret import check_reference
-from mapadmin.site.base import RefusedError, Settings
+from mapadmin.site.base import RefusedError, Settings, require_reference
 
 
 class EngineName(StrEnum):
@@ -132,12 +130,7 @@ class WorkersSettings(Settings, frozen=True, kw_only=True):
                 )
         check_environment(self.environment)
         check_volumes(self.volumes)
-        try:
-            check_reference(self.password, setting="password")
-        except SettingsError as error:
-            raise RefusedError(
-                "password", "must be a reference to a secret, not the secret itself", error.remedy
-            ) from None
+        require_reference("password", self.password)
 
 
 def check_environment(environment: dict[str, str]) -> None:
